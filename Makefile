@@ -1,0 +1,38 @@
+# `make demo` runs the main job, `make test` runs every check; both set up .venv first, once.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: demo test lint typecheck bench examples format clean
+
+demo: $(INSTALLED)
+	$(BIN)/fdl demo
+
+test: lint typecheck
+	$(BIN)/python -m pytest -n 2
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+typecheck: $(INSTALLED)
+	$(BIN)/pyrefly check --summary=none
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks
+
+examples: $(INSTALLED)
+	for story in examples/*.py; do $(BIN)/python $$story || exit 1; done
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build dist
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fdl needs Python 3.11 or newer, found " + sys.version)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch,data,plots,test]'
+	touch $@

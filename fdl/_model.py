@@ -1,0 +1,126 @@
+"""The seam between Flax NNX modules and pure functions: the only file that splits or merges NNX."""
+
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from flax import nnx
+
+from fdl._checks import check_tensors
+from fdl._types import Buffers, Model, Params
+
+
+def as_model(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
+    """Turns a module constructor into pure functions over named arrays.
+
+    Parameters are the ``nnx.Param`` variables of the module, random streams its ``nnx.RngState``,
+    and buffers everything else that is a variable. Their names are the attribute paths joined by
+    dots, which for fdl's layers are PyTorch's ``state_dict`` keys.
+
+    Args:
+        build: makes the network, given the random streams that its layers initialise from. It may
+            use fdl's layers, plain Flax NNX layers, or both.
+
+    Returns:
+        The network as a :class:`fdl.Model`.
+
+    Raises:
+        ValueError: from ``apply`` and ``trace``, if parameters or buffers do not fit the network
+            (every missing, unexpected and misshapen key is listed), or if ``train=True`` comes
+            without the ``key`` that dropout needs.
+
+    Example:
+        >>> import fdl, jax
+        >>> model = fdl.as_model(lambda rngs: fdl.nn.Linear(3, 2, rngs=rngs))
+        >>> params, buffers = model.init(jax.random.key(0))
+        >>> sorted(params)
+        ['bias', 'weight']
+        >>> output, buffers = model.apply(params, buffers, jax.numpy.ones((4, 3)))
+        >>> output.shape
+        (4, 2)
+    """
+    abstract = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+    graphdef, params_like, streams_like, buffers_like = nnx.split(
+        abstract, nnx.Param, nnx.RngState, ...
+    )
+
+    def init(key: jax.Array) -> tuple[Params, Buffers]:
+        _, params, _, buffers = nnx.split(build(nnx.Rngs(key)), nnx.Param, nnx.RngState, ...)
+        return _flat(params), _flat(buffers)
+
+    def bind(params: Params, buffers: Buffers, train: bool, key: jax.Array | None) -> nnx.Module:
+        check_tensors("params", _flat(params_like), params)
+        check_tensors("buffers", _flat(buffers_like), buffers)
+        streams = _seeded(streams_like, train, key)
+        module = nnx.merge(
+            graphdef, _filled(params_like, params), streams, _filled(buffers_like, buffers)
+        )
+        module.train() if train else module.eval()  # a local copy: the caller sees no change
+        return module
+
+    def apply(
+        params: Params,
+        buffers: Buffers,
+        *inputs: Any,
+        train: bool = False,
+        key: jax.Array | None = None,
+    ) -> tuple[Any, Buffers]:
+        module = bind(params, buffers, train, key)
+        output = module(*inputs)
+        _, _, _, updated = nnx.split(module, nnx.Param, nnx.RngState, ...)
+        return output, _flat(updated)
+
+    def trace(
+        params: Params,
+        buffers: Buffers,
+        *inputs: Any,
+        train: bool = False,
+        key: jax.Array | None = None,
+    ) -> dict[str, Any]:
+        module = bind(params, buffers, train, key)
+        listen = nnx.capture(module, nnx.Intermediate, method_outputs=nnx.Intermediate)
+        _, captured = listen(*inputs)
+        return {
+            f"{name}#{call}" if call > 1 else name: output
+            for path, variable in nnx.to_flat_state(captured)
+            if path[-1] == "__call__"
+            for name in [_name(path[:-1])]
+            for call, output in enumerate(variable.get_value(), start=1)
+        }
+
+    return Model(init, apply, trace)
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return ".".join(map(str, path))
+
+
+def _flat(state: nnx.State) -> dict[str, Any]:
+    return {_name(path): variable.get_value() for path, variable in nnx.to_flat_state(state)}
+
+
+def _filled(like: nnx.State, values: Mapping[str, jax.Array]) -> nnx.State:
+    return nnx.from_flat_state(
+        [(path, v.replace(values[_name(path)])) for path, v in nnx.to_flat_state(like)]
+    )
+
+
+def _seeded(like: nnx.State, train: bool, key: jax.Array | None) -> nnx.State:
+    """Gives each random stream a key of its own, folded from `key` and the stream's name."""
+    streams = nnx.to_flat_state(like)
+    if key is None:
+        if train and streams:
+            raise ValueError(
+                "key: expected a jax.random.key, got None. This network draws random numbers in "
+                f"training ({_name(streams[0][0][:-2])!r}): pass key=jax.random.key(...), a new "
+                "one each step."
+            )
+        key = jax.random.key(0)  # evaluation draws nothing
+
+    def seed(path: tuple[Any, ...], stream: nnx.Variable) -> nnx.Variable:
+        if isinstance(stream, nnx.RngKey):
+            return stream.replace(jax.random.fold_in(key, zlib.crc32(_name(path).encode())))
+        return stream.replace(jax.numpy.zeros(stream.shape, stream.dtype))
+
+    return nnx.from_flat_state([(path, seed(path, stream)) for path, stream in streams])

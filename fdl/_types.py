@@ -1,0 +1,34 @@
+"""The three names that everything in fdl is written against."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Array, Key
+
+Params = dict[str, jax.Array]
+"""Learnable tensors, keyed as in torch's ``state_dict``: ``{"layer1.0.conv1.weight": ...}``."""
+
+Buffers = dict[str, jax.Array]
+"""Tensors that a forward pass may update: ``{"layer1.0.bn1.running_mean": ...}``."""
+
+
+class Model(NamedTuple):
+    """A network as three pure functions.
+
+    Attributes:
+        init: ``init(key) -> (params, buffers)``: fresh tensors in PyTorch's default
+            initialisation (equal in distribution, not in seed).
+        apply: ``apply(params, buffers, *inputs, train=False, key=None) -> (output, buffers)``.
+            ``output`` is whatever the network returns; ``buffers`` are the updated ones. ``key``
+            feeds dropout and is required when ``train`` is true and the network draws random
+            numbers.
+        trace: same arguments as ``apply``, returns ``{module name: output}``. The network itself is
+            ``""``; the k-th call of one module (k > 1) is ``"name#k"``.
+
+    Torch: ``torch.func.functional_call``, made functional in its buffers too.
+    """
+
+    init: Callable[[Key[Array, ""]], tuple[Params, Buffers]]
+    apply: Callable[..., tuple[Any, Buffers]]
+    trace: Callable[..., dict[str, Any]]

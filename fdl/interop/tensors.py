@@ -1,0 +1,66 @@
+"""Single tensors between torch and JAX, copied so that neither side can change the other's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+
+from fdl._checks import require
+
+if TYPE_CHECKING:
+    import torch
+
+
+def to_jax(tensor: torch.Tensor) -> jax.Array:
+    """Copies a torch tensor into a JAX array.
+
+    Args:
+        tensor: on any device, of any layout, with or without gradient history.
+
+    Returns:
+        An array of the same shape and dtype on JAX's default device. Without x64, int64 becomes
+        int32, JAX's integer.
+
+    Raises:
+        TypeError: for a float64 tensor without x64, which JAX would round to float32 silently.
+    """
+    torch = require("torch", extra="torch", purpose="to_jax")
+    tensor = tensor.detach().cpu().contiguous()
+    if tensor.dtype == torch.bfloat16:
+        return jnp.array(tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16), copy=True)
+    return from_numpy("tensor", tensor.numpy())
+
+
+def to_tensor(array: jax.Array) -> torch.Tensor:
+    """Copies a JAX array into a torch tensor on the CPU.
+
+    Args:
+        array: of any shape and dtype.
+
+    Returns:
+        A tensor of the same shape and dtype.
+    """
+    torch = require("torch", extra="torch", purpose="to_tensor")
+    if array.dtype == jnp.bfloat16:
+        return torch.from_numpy(np.array(array).view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(np.array(array, copy=True))
+
+
+def from_numpy(name: str, array: np.ndarray) -> jax.Array:
+    """Copies a NumPy array into JAX; integers take JAX's width, floats must keep theirs.
+
+    Raises:
+        TypeError: for a float64 array without x64.
+    """
+    dtype = jax.dtypes.canonicalize_dtype(array.dtype)
+    if dtype != array.dtype and not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(
+            f"{name}: expected a dtype that JAX keeps, got {array.dtype}, which it would round to "
+            f"{dtype}. Convert it first (in torch with module.float()), or enable x64: "
+            "jax.config.update('jax_enable_x64', True)."
+        )
+    return jnp.array(array, dtype, copy=True)

@@ -1,0 +1,60 @@
+"""Multilayer perceptron."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+
+from flax import nnx
+
+from fdl import nn
+from fdl._model import as_model
+from fdl._types import Model
+
+Activation = Callable[[], nnx.Module]
+
+
+def mlp(sizes: Sequence[int], *, activation: Activation = nn.ReLU, dropout: float = 0.0) -> Model:
+    """Builds a multilayer perceptron.
+
+    Args:
+        sizes: features of the input, of each hidden layer, and of the output; two at least.
+        activation: makes the activation after each hidden layer.
+        dropout: probability of zeroing a hidden feature in training.
+
+    Returns:
+        A model from ``(N, sizes[0])`` to ``(N, sizes[-1])``.
+
+    Raises:
+        ValueError: if fewer than two sizes are given.
+
+    Example:
+        >>> import fdl, jax
+        >>> model = fdl.models.mlp([784, 256, 10])
+        >>> params, buffers = model.init(jax.random.key(0))
+        >>> {name: tensor.shape for name, tensor in sorted(params.items())}
+        {'0.bias': (256,), '0.weight': (256, 784), '2.bias': (10,), '2.weight': (10, 256)}
+
+    Torch: ``nn.Sequential(Linear, ReLU, [Dropout,] ..., Linear)``.
+    """
+    check_sizes("mlp", sizes)
+    return as_model(lambda rngs: nn.Sequential(*dense(sizes, activation, dropout, rngs)))
+
+
+def dense(
+    sizes: Sequence[int], activation: Activation, dropout: float, rngs: nnx.Rngs
+) -> Iterator[nnx.Module]:
+    """Linear layers through `sizes`, with an activation, and dropout if any, between them."""
+    for depth, (inputs, outputs) in enumerate(pairwise(sizes)):
+        if depth > 0:
+            yield activation()
+            if dropout > 0:
+                yield nn.Dropout(dropout, rngs=rngs)
+        yield nn.Linear(inputs, outputs, rngs=rngs)
+
+
+def check_sizes(factory: str, sizes: Sequence[int]) -> None:
+    """Checks that `sizes` names an input and an output at least."""
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise ValueError(
+            f"{factory}: sizes: expected two or more positive numbers, as in [784, 256, 10], "
+            f"got {list(sizes)}."
+        )

@@ -1,0 +1,37 @@
+"""What every optimizer shares: the learning rate, the count of steps and the checks of both."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+ScalarOrSchedule = float | jax.Array | Callable[[jax.Array], jax.Array | float]
+
+
+def descend(lr: ScalarOrSchedule) -> optax.GradientTransformation:
+    """Multiplies updates by minus the learning rate.
+
+    A schedule is called with the count of steps as a float of JAX's default width: from Optax's
+    integer count it would compute in float32 even with x64 on.
+    """
+    if not callable(lr):
+        return optax.scale_by_learning_rate(lr)
+    return optax.scale_by_schedule(lambda count: -lr(jnp.asarray(count, jnp.result_type(float))))
+
+
+def coupled_decay(weight_decay: float) -> optax.GradientTransformation:
+    """Torch's L2 penalty: adds ``weight_decay * parameter`` to the gradient."""
+    return optax.add_decayed_weights(weight_decay) if weight_decay else optax.identity()
+
+
+def ascend(*, maximize: bool) -> optax.GradientTransformation:
+    """Torch's `maximize`: negates the gradient before everything else."""
+    return optax.scale(-1) if maximize else optax.identity()
+
+
+def check_non_negative(optimizer: str, **values: ScalarOrSchedule) -> None:
+    """Raises ValueError, as torch does, for a negative hyperparameter."""
+    for name, value in values.items():
+        if not callable(value) and not isinstance(value, jax.core.Tracer) and value < 0:
+            raise ValueError(f"{optimizer}: {name}: expected 0 or more, got {value}.")

@@ -1,0 +1,174 @@
+"""Adam and AdamW."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fdl.optim._lr import (
+    ScalarOrSchedule,
+    ascend,
+    check_non_negative,
+    coupled_decay,
+    descend,
+)
+
+
+class AdamState(NamedTuple):
+    """State of :func:`adam` and :func:`adamw`, by torch's names.
+
+    Attributes:
+        step: number of updates so far.
+        exp_avg: running mean of the gradients.
+        exp_avg_sq: running mean of their squares.
+        max_exp_avg_sq: its largest value so far with `amsgrad`, else None.
+    """
+
+    step: jax.Array
+    exp_avg: optax.Updates
+    exp_avg_sq: optax.Updates
+    max_exp_avg_sq: Any
+
+
+def adam(
+    lr: ScalarOrSchedule = 1e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    amsgrad: bool = False,
+    *,
+    maximize: bool = False,
+    decoupled_weight_decay: bool = False,
+) -> optax.GradientTransformation:
+    r"""Adam, with L2 penalty or decoupled weight decay.
+
+    .. math::
+        m_t &= \beta_1 m_{t-1} + (1 - \beta_1) g_t \\
+        v_t &= \beta_2 v_{t-1} + (1 - \beta_2) g_t^2 \\
+        \theta &\leftarrow \theta - \gamma \frac{m_t / (1 - \beta_1^t)}
+            {\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
+
+    Args:
+        lr: learning rate :math:`\gamma`, a number or a schedule ``step -> lr``.
+        betas: :math:`(\beta_1, \beta_2)`, each from 0 to below 1.
+        eps: :math:`\epsilon`, outside the root and after the bias correction.
+        weight_decay: :math:`\lambda`: added to the gradient as :math:`\lambda \theta`, or with
+            `decoupled_weight_decay` taken from the parameter as :math:`\gamma \lambda \theta`.
+        amsgrad: use the largest :math:`v` so far.
+        maximize: ascend instead of descend; weight decay still shrinks.
+        decoupled_weight_decay: make it AdamW.
+
+    Returns:
+        An ``optax.GradientTransformation``.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    Example:
+        >>> import fdl, jax.numpy as jnp
+        >>> optimizer = fdl.optim.adam(lr=0.1)
+        >>> params = {"w": jnp.ones(2)}
+        >>> updates, state = optimizer.update({"w": jnp.ones(2)}, optimizer.init(params), params)
+        >>> [round(u, 3) for u in updates["w"].tolist()]
+        [-0.1, -0.1]
+
+    Torch: ``torch.optim.Adam``. A parameter without gradient is not skipped: its gradient is zero.
+
+    Source: Kingma and Ba, "Adam", ICLR 2015; Reddi et al., "On the Convergence of Adam and Beyond",
+    ICLR 2018, for `amsgrad`.
+    """
+    check_non_negative("adam", lr=lr, eps=eps, weight_decay=weight_decay)
+    if not all(0 <= beta < 1 for beta in betas):
+        raise ValueError(f"adam: betas: expected two numbers from 0 to below 1, got {betas}.")
+    coupled, decoupled = (0.0, weight_decay) if decoupled_weight_decay else (weight_decay, 0.0)
+    return optax.chain(
+        ascend(maximize=maximize),
+        coupled_decay(coupled),
+        _normalized_momentum(betas, eps, amsgrad=amsgrad),
+        coupled_decay(decoupled),  # after the normalisation, it is decoupled from it
+        descend(lr),
+    )
+
+
+def adamw(
+    lr: ScalarOrSchedule = 1e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 1e-2,
+    amsgrad: bool = False,
+    *,
+    maximize: bool = False,
+) -> optax.GradientTransformation:
+    r"""Adam with decoupled weight decay: :func:`adam` and :math:`\theta - \gamma \lambda \theta`.
+
+    Args:
+        lr: as in :func:`adam`.
+        betas: as in :func:`adam`.
+        eps: as in :func:`adam`.
+        weight_decay: :math:`\lambda`; torch's default, a hundred times Optax's.
+        amsgrad: as in :func:`adam`.
+        maximize: as in :func:`adam`.
+
+    Returns:
+        An ``optax.GradientTransformation``.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    Torch: ``torch.optim.AdamW``. A parameter without gradient is not skipped: it decays.
+
+    Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
+    """
+    return adam(
+        lr,
+        betas,
+        eps,
+        weight_decay,
+        amsgrad,
+        maximize=maximize,
+        decoupled_weight_decay=True,
+    )
+
+
+def bias_correction(beta: float, step: jax.Array) -> jax.Array:
+    r"""Computes :math:`1 - \beta^t` to full precision.
+
+    In float32, ``1 - beta**t`` loses three digits at :math:`\beta = 0.999`; torch computes it in
+    double.
+    """
+    if beta == 0:
+        return jnp.ones((), jnp.result_type(float))
+    return -jnp.expm1(step.astype(jnp.result_type(float)) * math.log(beta))
+
+
+def _normalized_momentum(
+    betas: tuple[float, float], eps: float, *, amsgrad: bool
+) -> optax.GradientTransformation:
+    beta1, beta2 = betas
+
+    def init(params):
+        def zeros():
+            return optax.tree.zeros_like(params)
+
+        return AdamState(jnp.zeros((), jnp.int32), zeros(), zeros(), zeros() if amsgrad else None)
+
+    def update(updates, state, params=None):
+        del params
+        step = jnp.asarray(optax.safe_increment(state.step))
+        mean = jax.tree.map(lambda m, g: beta1 * m + (1 - beta1) * g, state.exp_avg, updates)
+        square = jax.tree.map(
+            lambda v, g: beta2 * v + (1 - beta2) * g * g, state.exp_avg_sq, updates
+        )
+        largest = jax.tree.map(jnp.maximum, state.max_exp_avg_sq, square) if amsgrad else None
+        correction1, correction2 = bias_correction(beta1, step), bias_correction(beta2, step)
+
+        def normalized(m, v):
+            root = jnp.sqrt(v / correction2.astype(v.dtype)) + eps
+            return m / correction1.astype(m.dtype) / root
+
+        updates = jax.tree.map(normalized, mean, largest if amsgrad else square)
+        return updates, AdamState(step, mean, square, largest)
+
+    return optax.GradientTransformation(init, update)
