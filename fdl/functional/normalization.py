@@ -75,7 +75,7 @@ def batch_norm(
                 "batch_norm", "input channels", input.shape[1], expected=tensor.size, of=name
             )
     if training:
-        mean, var = _batch_statistics(input)
+        mean, var, centered = _batch_statistics(input)
         values = input.size // input.shape[1]
         running_mean = _moved(running_mean, mean, momentum)
         running_var = _moved(running_var, var * (values / (values - 1)), momentum)
@@ -86,18 +86,23 @@ def batch_norm(
         )
     else:
         mean, var = running_mean.astype(input.dtype), running_var.astype(input.dtype)
+        centered = input - _channels(mean, input)
 
     scale = lax.rsqrt(var + eps)
     if weight is not None:
         scale = scale * weight
-    output = (input - _channels(mean, input)) * _channels(scale, input)
+    output = centered * _channels(scale, input)
     if bias is not None:
         output = output + _channels(bias, input)
     return BatchNormOutput(output, running_mean, running_var)
 
 
 def _batch_statistics(input):
-    """Mean and biased variance of each channel, in two passes: exact for large means too."""
+    """Mean and biased variance of each channel, and the input less its mean.
+
+    Where the mean is large, its own rounding is large beside the deviations from it. So what it
+    leaves in them is taken out too. But for rounding that is zero, and so is its derivative.
+    """
     axes = (0, *range(2, input.ndim))
     if input.size == input.shape[1]:
         raise ValueError(
@@ -105,7 +110,10 @@ def _batch_statistics(input):
             f"{input.shape}. Use a larger batch, or evaluation mode."
         )
     mean = jnp.mean(input, axes)
-    return mean, jnp.mean(jnp.square(input - _channels(mean, input)), axes)
+    centered = input - _channels(mean, input)
+    rest = lax.stop_gradient(jnp.mean(centered, axes))
+    var = jnp.mean(jnp.square(centered), axes) - jnp.square(rest)
+    return mean + rest, var, centered - _channels(rest, input)
 
 
 def _channels(vector, input):

@@ -1,15 +1,11 @@
 """What every optimizer shares: the learning rate, the count of steps and the checks of both."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import optax
 
-ScalarOrSchedule = float | jax.Array | Callable[[jax.Array], jax.Array | float]
 
-
-def descend(lr: ScalarOrSchedule) -> optax.GradientTransformation:
+def descend(lr: optax.ScalarOrSchedule) -> optax.GradientTransformation:
     """Multiplies updates by minus the learning rate.
 
     A schedule is called with the count of steps as a float of JAX's default width: from Optax's
@@ -30,7 +26,7 @@ def ascend(*, maximize: bool) -> optax.GradientTransformation:
     return optax.scale(-1) if maximize else optax.identity()
 
 
-def check_non_negative(optimizer: str, **values: ScalarOrSchedule) -> None:
+def check_non_negative(optimizer: str, **values: optax.ScalarOrSchedule) -> None:
     """Raises ValueError, as torch does, for a negative hyperparameter."""
     for name, value in values.items():
         if not callable(value) and not isinstance(value, jax.core.Tracer) and value < 0:

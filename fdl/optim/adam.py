@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import optax
 
 from fdl.optim._lr import (
-    ScalarOrSchedule,
     ascend,
     check_non_negative,
     coupled_decay,
@@ -33,7 +32,7 @@ class AdamState(NamedTuple):
 
 
 def adam(
-    lr: ScalarOrSchedule = 1e-3,
+    lr: optax.ScalarOrSchedule = 1e-3,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 0.0,
@@ -93,7 +92,7 @@ def adam(
 
 
 def adamw(
-    lr: ScalarOrSchedule = 1e-3,
+    lr: optax.ScalarOrSchedule = 1e-3,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 1e-2,

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import optax
 
 from fdl.optim._lr import (
-    ScalarOrSchedule,
     ascend,
     check_non_negative,
     coupled_decay,
@@ -28,7 +27,7 @@ class SGDState(NamedTuple):
 
 
 def sgd(
-    lr: ScalarOrSchedule = 1e-3,
+    lr: optax.ScalarOrSchedule = 1e-3,
     momentum: float = 0.0,
     dampening: float = 0.0,
     weight_decay: float = 0.0,

@@ -49,22 +49,26 @@ def injected_into_jax(masks: Sequence[Any]) -> Iterator[None]:
 
 
 @contextmanager
-def injected_into_torch(masks: Sequence[np.ndarray], module: torch.nn.Module) -> Iterator[list]:
-    """Answers every active dropout in torch with the next mask; yields those not used yet.
+def injected_into_torch(
+    masks: Sequence[np.ndarray], module: torch.nn.Module
+) -> Iterator[list[tuple[int, ...]]]:
+    """Answers every active dropout in torch with the next mask.
 
-    Where masks run out, torch draws its own: a candidate that forgot a dropout then differs.
+    Yields the shapes of the dropouts so far. Where the next mask is missing or has another shape,
+    torch draws its own: a candidate whose dropout is missing or misplaced then differs.
     """
-    queue = list(masks)
+    queue, shapes = list(masks), []
 
     def dropout(input, p=0.5, training=True, inplace=False):
         if not training or p == 0:
             return input
-        keep = torch.from_numpy(queue.pop(0)) if queue else torch.rand(input.shape) >= p
-        if keep.shape != input.shape:
-            raise ValueError(
-                f"dropout: expected the candidate to draw a mask of the reference's shape "
-                f"{tuple(input.shape)}, got {tuple(keep.shape)}. Is its dropout at another place?"
-            )
+        if p == 1:
+            return input * 0  # as torch does; a candidate draws no mask for it
+        shapes.append(tuple(input.shape))
+        if queue and queue[0].shape == input.shape:
+            keep = torch.from_numpy(queue.pop(0))
+        else:
+            keep = torch.rand(input.shape) >= p
         return input * keep.to(input) / (1 - p)
 
     stacked = [
@@ -76,7 +80,7 @@ def injected_into_torch(masks: Sequence[np.ndarray], module: torch.nn.Module) ->
         patches.enter_context(mock.patch.object(torch.nn.functional, "dropout", dropout))
         for child in stacked:
             patches.enter_context(mock.patch.object(child, "forward", _layer_by_layer(child)))
-        yield queue
+        yield shapes
 
 
 def _layer_by_layer(lstm: torch.nn.LSTM) -> Callable[..., Any]:

@@ -1,5 +1,6 @@
 """Runs torch and fdl side by side, one stage at a time."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -17,12 +18,15 @@ from fdl.parity.tolerance import Tolerance
 
 
 class Stage(NamedTuple):
-    """One pass or step, as each side recorded it; `reference` is torch in float32."""
+    """One pass or step as each side recorded it; `reference` is torch in float32.
+
+    `masks` has a row where the two do not draw the same dropout masks.
+    """
 
     oracle: Record
     reference: Record
     candidate: Record
-    unused_masks: list[Row]
+    masks: list[Row]
 
 
 class Run:
@@ -54,11 +58,11 @@ class Run:
         candidate.start(oracle.module)
         rows = []
         for stage in self._stages(oracle, oracle, candidate, draw=0):
-            rows += judge.float64(stage.oracle, stage.candidate) + stage.unused_masks
+            rows += judge.float64(stage.oracle, stage.candidate) + stage.masks
         return rows
 
-    def float32(self, tolerance: Tolerance) -> list[Row]:
-        """Judges the precision, over as many draws as it takes, up to the tolerance's number.
+    def float32(self, tolerance: Tolerance, draws: int) -> list[Row]:
+        """Judges the precision, over as many draws as it takes, up to `draws`.
 
         Where a ReLU or a maximum is within rounding of its kink, one float32 run falls on one side
         and the next on the other, and its error jumps a thousandfold. So the error is judged over
@@ -68,7 +72,7 @@ class Run:
         """
         candidate = JaxSide(self.model, self.losses[1], self.transform, "float32")
         rows = self._draw(candidate, tolerance, 0)
-        for draw in range(1, tolerance.draws):
+        for draw in range(1, draws):
             if all(row.equal for row in rows):
                 break
             again = self._draw(candidate, tolerance, draw)
@@ -84,7 +88,7 @@ class Run:
         rows = []
         for stage in self._stages(oracle, reference, candidate, draw):
             rows += judge.float32(stage.oracle, stage.reference, stage.candidate)
-            rows += stage.unused_masks
+            rows += stage.masks
         return rows
 
     def _torch(self, dtype: str) -> TorchSide:
@@ -100,9 +104,9 @@ class Run:
             exact, single = self._batch(step - 1, candidate.dtype, draw)
             masks = sample(candidate.wanted_masks(single), generator)
             got = candidate.train(single, masks, step)
-            expected, unused = oracle.train(exact, masks, step)
+            expected, dropouts = oracle.train(exact, masks, step)
             own = expected if oracle is reference else reference.train(single, masks, step)[0]
-            yield Stage(expected, own, got, _unused(unused, len(masks), candidate.dtype, step))
+            yield Stage(expected, own, got, _mask_rows(masks, dropouts, candidate.dtype, step))
         if self.factory is not None:
             yield self._evaluated(oracle, reference, candidate, self.steps, draw)
 
@@ -133,8 +137,12 @@ def _pooled(row: Row, again: Row, tolerance: Tolerance) -> Row:
     return row._replace(error=min(row.error, again.error), reference_error=own, budget=budget)
 
 
-def _unused(count: int, drawn: int, precision: str, step: int) -> list[Row]:
-    if not count:
+def _mask_rows(
+    masks: Sequence[np.ndarray], dropouts: Sequence[tuple[int, ...]], precision: str, step: int
+) -> list[Row]:
+    """A row that is different, if the two sides do not drop out alike."""
+    drawn = [mask.shape for mask in masks]
+    if drawn == list(dropouts):
         return []
-    note = f"the candidate draws {drawn} dropout masks, the reference {drawn - count}"
-    return [Row(precision, "train", "mask", step, "", float(count), None, 0.0, note)]
+    note = f"the candidate drops out {drawn}, the reference {list(dropouts)}"
+    return [Row(precision, "train", "mask", step, "", math.inf, None, 0.0, note)]

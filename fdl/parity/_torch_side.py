@@ -40,16 +40,16 @@ class TorchSide:
 
     def train(
         self, batch: Sequence[np.ndarray], masks: Sequence[np.ndarray], step: int
-    ) -> tuple[Record, int]:
-        """Takes one training step, records it, and counts the masks left over."""
+    ) -> tuple[Record, list[tuple[int, ...]]]:
+        """Takes one training step; returns its record and the shapes of its dropouts."""
         self.module.train()
-        with _settings(self.dtype), injected_into_torch(masks, self.module) as queue:
+        with _settings(self.dtype), injected_into_torch(masks, self.module) as dropouts:
             kinds = self._forward_and_backward(batch)
             kinds["buffer"] = _arrays(self.module.named_buffers())
             if self.optimizer is not None:
                 self.optimizer.step()
                 kinds["parameter"] = _arrays(self.module.named_parameters())
-        return recorded("train", step, kinds), len(queue)
+        return recorded("train", step, kinds), dropouts
 
     def _forward_and_backward(self, batch: Sequence[np.ndarray]) -> dict[str, dict[str, Any]]:
         *inputs, target = map(torch.tensor, batch)

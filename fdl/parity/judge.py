@@ -1,12 +1,25 @@
 """The difference between two tensors, and whether it is allowed."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from fdl.parity._record import Quantity, Record
 from fdl.parity.report import Row
 from fdl.parity.tolerance import Tolerance
+
+Norm = Callable[[np.ndarray], float]
+
+
+def root_mean_square(tensor: np.ndarray) -> float:
+    """The norm for meaning: a wrong formula moves many elements, rounding few."""
+    return math.sqrt(np.mean(np.square(tensor))) if tensor.size else 0.0
+
+
+def maximum(tensor: np.ndarray) -> float:
+    """The norm for precision: the worst element counts."""
+    return float(np.abs(tensor).max(initial=0.0))
 
 
 class Judge:
@@ -22,88 +35,81 @@ class Judge:
 
     def float64(self, oracle: Record, candidate: Record) -> list[Row]:
         """Judges the candidate's meaning."""
-        scales = _scales(oracle, self.tolerance.noise)
+        errors = self._errors(candidate, oracle, root_mean_square)
+        budget = self.tolerance.float64
         return [
-            self._row("float64", quantity, oracle, candidate, scales, None) for quantity in oracle
+            _row("float64", quantity, oracle, candidate, (errors[quantity], None, budget))
+            for quantity in oracle
         ]
 
     def float32(self, oracle: Record, reference: Record, candidate: Record) -> list[Row]:
         """Judges the candidate's precision against that of `reference`, torch in float32."""
-        scales = _scales(oracle, self.tolerance.noise)
+        errors = self._errors(candidate, oracle, maximum)
         rows = []
-        for quantity in oracle:
+        for quantity, own in self._errors(reference, oracle, maximum).items():
             key = (quantity.mode, quantity.kind, quantity.name)
-            own = distance(reference[quantity], oracle[quantity], scales[quantity])
-            self._drift[key] = max(own, self._drift.get(key, 0.0))
-            rows.append(self._row("float32", quantity, oracle, candidate, scales, self._drift[key]))
+            self._drift[key] = drift = max(own, self._drift.get(key, 0.0))
+            budget = self.tolerance.float32(quantity.kind, drift)
+            judged = (errors[quantity], drift, budget)
+            rows.append(_row("float32", quantity, oracle, candidate, judged))
         return rows
 
-    def _row(
-        self,
-        precision: str,
-        quantity: Quantity,
-        oracle: Record,
-        candidate: Record,
-        scales: dict[Quantity, float],
-        own: float | None,
-    ) -> Row:
-        expected = oracle[quantity]
-        got = candidate.get(quantity)
-        if got is None:
-            return Row(precision, *quantity, math.inf, own, 0.0, "the candidate has none")
-        if not _is_float(expected):
-            budget = 0.0
-        elif own is None:
-            budget = self.tolerance.float64
-        else:
-            budget = self.tolerance.float32(quantity.kind, own)
-        shapes = f"shape {got.shape}, expected {expected.shape}"
-        note = "" if got.shape == expected.shape else shapes
-        error = distance(got, expected, scales[quantity])
-        return Row(precision, *quantity, error, own, budget, note)
+    def _errors(self, run: Record, oracle: Record, norm: Norm) -> dict[Quantity, float]:
+        """The error of every tensor, relative to its size or, above that, its kind's noise."""
+        sizes = {quantity: norm(_finite(tensor)) for quantity, tensor in oracle.items()}
+        kinds: dict[tuple[str, str], float] = {}
+        for quantity, size in sizes.items():
+            if _is_float(oracle[quantity]):
+                kind = (quantity.mode, quantity.kind)
+                kinds[kind] = max(size, kinds.get(kind, 0.0))
+        noise = self.tolerance.noise
+        scales = {q: max(s, noise * kinds.get((q.mode, q.kind), 0.0)) for q, s in sizes.items()}
+        return {q: distance(run.get(q), oracle[q], scales[q], norm) for q in oracle}
 
 
-def distance(tensor: np.ndarray, oracle: np.ndarray, scale: float) -> float:
-    """Returns ``max|tensor - oracle| / scale``.
+def distance(tensor: np.ndarray | None, oracle: np.ndarray, scale: float, norm: Norm) -> float:
+    """Returns ``norm(tensor - oracle) / scale``.
 
-    It is infinite where the shapes, or the places of NaN and infinities, differ.
+    It is infinite where the tensor is missing, or shapes or the places of NaN and infinities
+    differ.
 
     Args:
         tensor: of any float or integer dtype.
         oracle: what it should be.
         scale: the size that counts as 1; where it is 0, only equality is near.
+        norm: the size of a tensor.
     """
-    if tensor.shape != oracle.shape:
+    if tensor is None or tensor.shape != oracle.shape:
         return math.inf
-    if not oracle.size:
-        return 0.0
-    tensor, oracle = tensor.astype(np.float64), oracle.astype(np.float64)
     regular = np.isfinite(oracle)
-    if not np.array_equal(tensor[~regular], oracle[~regular], equal_nan=True):
+    same_specials = np.array_equal(tensor[~regular], oracle[~regular], equal_nan=True)
+    if not same_specials or not np.isfinite(tensor[regular]).all():
         return math.inf
-    if not np.isfinite(tensor[regular]).all():
-        return math.inf
-    error = np.abs(tensor[regular] - oracle[regular]).max(initial=0.0)
+    error = norm(tensor[regular].astype(np.float64) - oracle[regular].astype(np.float64))
     if error == 0.0:
         return 0.0
-    return float(error / scale) if scale > 0 else math.inf
+    return error / scale if scale > 0 else math.inf
 
 
-def _scales(oracle: Record, noise: float) -> dict[Quantity, float]:
-    """The size of each tensor, or the noise level of its kind where it is below that."""
-    sizes = {quantity: _largest(tensor) for quantity, tensor in oracle.items()}
-    kinds: dict[tuple[str, str], float] = {}
-    for (mode, kind, _, _), size in sizes.items():
-        kinds[mode, kind] = max(size, kinds.get((mode, kind), 0.0))
-    return {q: max(size, noise * kinds[q.mode, q.kind]) for q, size in sizes.items()}
+def _row(
+    precision: str,
+    quantity: Quantity,
+    oracle: Record,
+    candidate: Record,
+    judged: tuple[float, float | None, float],
+) -> Row:
+    expected, got = oracle[quantity], candidate.get(quantity)
+    error, own, budget = judged
+    note = ""
+    if got is None:
+        note = "the candidate has none"
+    elif got.shape != expected.shape:
+        note = f"shape {got.shape}, expected {expected.shape}"
+    return Row(precision, *quantity, error, own, budget if _is_float(expected) else 0.0, note)
 
 
-def _largest(tensor: np.ndarray) -> float:
-    if not _is_float(tensor):
-        return 0.0  # integers are equal or not
-    return float(
-        np.abs(tensor, where=np.isfinite(tensor), out=np.zeros(tensor.shape)).max(initial=0)
-    )
+def _finite(tensor: np.ndarray) -> np.ndarray:
+    return tensor[np.isfinite(tensor)].astype(np.float64)
 
 
 def _is_float(tensor: np.ndarray) -> bool:

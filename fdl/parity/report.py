@@ -3,11 +3,16 @@
 import io
 import json
 import math
-from itertools import groupby
+from collections import Counter
 from typing import Any, NamedTuple
 
-from rich.console import Console
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+ROOMY = 100  # columns from which the table also says where the worst errors are
 
 
 class Row(NamedTuple):
@@ -20,7 +25,7 @@ class Row(NamedTuple):
             ``"parameter"`` or ``"mask"``.
         step: 0 before training, t in and after the t-th training step.
         name: which one of its kind: a ``state_dict`` key, a place in the output, an input's number.
-        error: relative error against torch in float64, in the maximum norm.
+        error: relative error against torch in float64, see :class:`fdl.parity.Tolerance`.
         reference_error: torch's own in float32, the largest so far; None in float64.
         budget: the largest allowed error.
         note: what else there is to say.
@@ -66,13 +71,12 @@ class Report(NamedTuple):
 
     def worst(self) -> list[Row]:
         """The row nearest to, or furthest beyond, its budget, of each precision, mode and kind."""
-
-        def group(row: Row) -> tuple[str, str, str]:
-            return (row.precision, row.mode, row.kind)
-
-        order = dict.fromkeys(map(group, self.rows))
-        rows = sorted(self.rows, key=lambda row: list(order).index(group(row)))
-        return [max(found, key=lambda row: row.excess) for _, found in groupby(rows, key=group)]
+        worst: dict[tuple[str, str, str], Row] = {}
+        for row in self.rows:
+            kept = worst.setdefault(_group(row), row)
+            if row.excess > kept.excess:
+                worst[_group(row)] = row
+        return list(worst.values())
 
     def to_dict(self) -> dict[str, Any]:
         """The verdict and every row, as plain Python values for JSON."""
@@ -84,28 +88,27 @@ class Report(NamedTuple):
         """:meth:`to_dict` as text."""
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
-    def __rich__(self) -> Table:
-        counts: dict[tuple[str, str, str], int] = {}
-        for row in self.rows:
-            key = (row.precision, row.mode, row.kind)
-            counts[key] = counts.get(key, 0) + 1
-        table = Table(title=self._verdict(), title_justify="left", title_style="bold")
-        for heading in ("precision", "mode", "quantity"):
-            table.add_column(heading)
-        for heading in ("tensors", "worst error", "torch's own", "budget"):
-            table.add_column(heading, justify="right")
-        table.add_column("")
-        table.add_column("worst at", overflow="fold")
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        roomy = options.max_width >= ROOMY
+        table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), show_edge=False, header_style="bold")
+        for heading in ("dtype", "mode", "quantity"):
+            table.add_column(heading, no_wrap=True)
+        for heading in ("tensors", "error", "torch's", "budget"):
+            table.add_column(heading, justify="right", min_width=7)
+        table.add_column("verdict", no_wrap=True)
+        if roomy:
+            table.add_column("worst at", overflow="fold")
+        counts = Counter(map(_group, self.rows))
         for row in self.worst():
+            place = f"{row.name} step {row.step}".strip() if row.step else row.name
             own = "" if row.reference_error is None else f"{row.reference_error:.1e}"
-            mark = "[green]equal[/]" if row.equal else "[bold red]DIFFERENT[/]"
-            place = " ".join(
-                filter(None, [row.name, f"step {row.step}" * (row.step > 0), row.note])
-            )
-            count = str(counts[row.precision, row.mode, row.kind])
-            numbers = (count, f"{row.error:.1e}", own, f"{row.budget:.1e}")
-            table.add_row(row.precision, row.mode, row.kind, *numbers, mark, place)
-        return table
+            verdict = "equal" if row.equal else "[bold red]DIFFERENT[/]"
+            cells = [*_group(row), str(counts[_group(row)]), f"{row.error:.1e}", own]
+            cells += [f"{row.budget:.1e}", verdict, escape(place)]
+            table.add_row(*cells[: 8 + roomy])
+        style = "bold green" if self.equal else "bold red"
+        yield Text(self._verdict(), style)
+        yield table
 
     def __str__(self) -> str:
         text = io.StringIO()
@@ -118,8 +121,13 @@ class Report(NamedTuple):
         beyond = sum(not row.equal for row in self.rows)
         return (
             f"DIFFERENT: {beyond} of {len(self.rows)} tensors are beyond budget, first the "
-            f"{row.kind} {row.name!r} in {row.precision}, {row.mode} mode, step {row.step}"
+            f"{row.kind} {row.name!r} in {row.precision}, {row.mode} mode, step {row.step}: "
+            f"error {row.error:.1e}, budget {row.budget:.1e}{row.note and ', ' + row.note}"
         )
+
+
+def _group(row: Row) -> tuple[str, str, str]:
+    return (row.precision, row.mode, row.kind)
 
 
 def _jsonable(value: Any) -> Any:

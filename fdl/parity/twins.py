@@ -1,9 +1,12 @@
 """The networks of :mod:`fdl.models` written in plain PyTorch: references, and how to read them."""
 
+import os
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 Activation = Callable[[], nn.Module]
@@ -132,3 +135,24 @@ def autoencoder(
 ) -> Autoencoder:
     """Counterpart of :func:`fdl.models.autoencoder`."""
     return Autoencoder(sizes, activation, output_activation)
+
+
+def outputs_of_file(
+    module: nn.Module, path: str | os.PathLike[str], inputs: np.ndarray
+) -> np.ndarray:
+    """Loads a safetensors file into a torch module and runs it in evaluation mode.
+
+    Args:
+        module: the module; it takes the file's tensors over.
+        path: as :func:`fdl.interop.save_safetensors` or torch's world writes it.
+        inputs: for the module, rows first.
+
+    Returns:
+        Its output.
+
+    Raises:
+        RuntimeError: torch's, if a key or shape differs (``strict=True``).
+    """
+    module.load_state_dict(load_file(path), strict=True)
+    with torch.inference_mode():
+        return module.eval()(torch.from_numpy(inputs)).numpy()

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -89,15 +89,16 @@ def fit(
     batch_size = min(batch_size, len(train_data[0]))
     history: list[Row] = []
     best, lowest = Fit(state.params, state.buffers, state, history, 0), math.inf
-    with _display(epochs * num_batches(len(train_data[0]), batch_size, True), progress) as display:
+    steps = epochs * num_batches(len(train_data[0]), batch_size, drop_last=True)
+    with _display(steps, visible=progress) as display:
         for epoch in range(1, epochs + 1):
             start = time.perf_counter()
             state, row = _train_epoch(step, state, train_data, batch_size, display)
             if validation_data is not None:
                 measured = evaluate(loss_fn, state.params, state.buffers, validation_data)
-                row |= {f"validation_{name}": value for name, value in measured.items()}
+                row |= _columns("validation", measured)
             history.append({"epoch": epoch, **row, "seconds": time.perf_counter() - start})
-            display.console.print(_line(history[-1], epochs), highlight=False)
+            display.console.print(_line(history[-1], epochs), highlight=False, soft_wrap=True)
             watched = row.get("validation_loss", -math.inf)
             if watched < lowest or validation_data is None:
                 params, buffers = jax.tree.map(jnp.copy, (state.params, state.buffers))
@@ -121,7 +122,13 @@ def _train_epoch(
         display.advance()
     metrics = jax.tree.map(lambda *values: np.mean(values), *jax.device_get(measured))
     _check_finite(metrics, data)
-    return state, {f"train_{name}": float(value) for name, value in metrics.items()}
+    return state, _columns("train", metrics)
+
+
+def _columns(part: str, metrics: dict[str, Any]) -> Row:
+    """Names metrics for the history, the loss first: ``jax.jit`` has sorted them."""
+    names = sorted(metrics, key=lambda name: (name != "loss", name))
+    return {f"{part}_{name}": float(metrics[name]) for name in names}
 
 
 def _check_finite(metrics: dict[str, Any], data: Sequence[np.ndarray]) -> None:
@@ -137,10 +144,13 @@ def _check_finite(metrics: dict[str, Any], data: Sequence[np.ndarray]) -> None:
 
 
 def _line(row: Row, epochs: int) -> str:
+    """The row as one line: ``epoch 3/10  train loss 0.1200 accuracy 0.9600  ...  1.2 s``."""
     parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"]
-    for name, value in row.items():
-        if name not in ("epoch", "seconds"):
-            parts.append(f"{name.replace('_', ' ')} {value:.4f}")
+    for part in ("train", "validation"):
+        names = [name for name in row if name.startswith(f"{part}_")]
+        if names:
+            metrics = (f"{name.removeprefix(f'{part}_')} {row[name]:.4f}" for name in names)
+            parts.append(f"{part} " + " ".join(metrics))
     return "  ".join([*parts, f"{row['seconds']:.1f} s"])
 
 
@@ -154,7 +164,7 @@ class _Display(NamedTuple):
 
 
 @contextmanager
-def _display(steps: int, visible: bool) -> Iterator[_Display]:
+def _display(steps: int, *, visible: bool) -> Generator[_Display]:
     console = Console(quiet=not visible)
     columns = TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as bar:

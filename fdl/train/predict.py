@@ -60,9 +60,13 @@ def predict(
     Returns:
         The outputs, rows in the order of `inputs`.
     """
-    apply = jax.jit(partial(model.apply, train=False))
-    outputs = [apply(params, buffers, *batch)[0] for batch in batches(inputs, batch_size)]
+    outputs = [_outputs(model, params, buffers, *rows) for rows in batches(inputs, batch_size)]
     return np.concatenate(jax.device_get(outputs))
+
+
+@partial(jax.jit, static_argnums=0)
+def _outputs(model, params, buffers, *inputs):
+    return model.apply(params, buffers, *inputs)[0]
 
 
 @partial(jax.jit, static_argnums=0)

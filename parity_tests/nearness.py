@@ -1,0 +1,86 @@
+"""Functions of arrays against torch in float64: values and gradients in one call."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from fdl.parity import TOLERANCE
+from fdl.parity.judge import distance, root_mean_square
+
+Arrays = Mapping[str, Any]
+
+
+def check(torch_function: Callable, fdl_function: Callable, *arrays: Any, jit: bool = False) -> None:
+    """Asserts equal outputs, and equal gradients of every float input.
+
+    Outputs may be any tree; the gradient is that of their sum under random weights.
+    """
+    expected = torch_values(torch_function, arrays)
+    with jax.enable_x64(True):
+        assert_equal(jax_values(fdl_function, arrays, jit=jit), expected)
+
+
+def assert_equal(got: Arrays, expected: Arrays) -> None:
+    """Asserts that named float64 tensors are within the tolerance, and that integers are equal."""
+    assert got.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert np.asarray(got[name]).dtype.kind == tensor.dtype.kind, name
+    errors = distances(got, expected)
+    assert max(errors.values()) <= TOLERANCE.float64, errors
+
+
+def distances(got: Arrays, expected: Arrays) -> dict[str, float]:
+    """Relative errors; what is zero but for rounding is judged on the scale of the largest."""
+    sizes = {name: root_mean_square(_finite(tensor)) for name, tensor in expected.items()}
+    least = TOLERANCE.noise * max(sizes.values())
+    return {
+        name: distance(np.asarray(got[name]), tensor, max(sizes[name], least), root_mean_square)
+        for name, tensor in expected.items()
+    }
+
+
+def torch_values(function: Callable, arrays: Any) -> dict[str, np.ndarray]:
+    """Outputs and gradients in torch, as NumPy arrays."""
+    tensors = [torch.tensor(array) for array in arrays]
+    floats = [tensor.requires_grad_() for tensor in tensors if tensor.is_floating_point()]
+    leaves = jax.tree.leaves(function(*tensors))
+    grads = torch.autograd.grad(_weighted(leaves, torch.tensor), floats, materialize_grads=True)
+    return {
+        **{f"output {i}": leaf.detach().numpy() for i, leaf in enumerate(leaves)},
+        **{f"gradient {i}": grad.numpy() for i, grad in enumerate(grads)},
+    }
+
+
+def jax_values(function: Callable, arrays: Any, *, jit: bool = False) -> dict[str, jax.Array]:
+    """Outputs and gradients in JAX, in its current precision."""
+    arrays = [jnp.asarray(array) for array in arrays]
+    floats = tuple(i for i, array in enumerate(arrays) if jnp.issubdtype(array.dtype, jnp.floating))
+
+    def objective(*inputs):
+        leaves = jax.tree.leaves(function(*inputs))
+        return _weighted(leaves, jnp.asarray), leaves
+
+    gradient = jax.grad(objective, floats, has_aux=True)
+    grads, leaves = (jax.jit(gradient) if jit else gradient)(*arrays)
+    return {
+        **{f"output {i}": leaf for i, leaf in enumerate(leaves)},
+        **{f"gradient {i}": grad for i, grad in enumerate(grads)},
+    }
+
+
+def _weighted(leaves: list[Any], as_array: Callable) -> Any:
+    generator = np.random.default_rng(1)
+    weights = [generator.normal(size=tuple(leaf.shape)) for leaf in leaves]
+    return sum(
+        (leaf * as_array(weight, dtype=leaf.dtype)).sum()
+        for leaf, weight in zip(leaves, weights, strict=True)
+        if "float" in str(leaf.dtype)
+    )
+
+
+def _finite(tensor: np.ndarray) -> np.ndarray:
+    return tensor[np.isfinite(tensor)].astype(np.float64)
