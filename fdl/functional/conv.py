@@ -51,21 +51,25 @@ def conv2d(
     check_same_dtype("conv2d", input=input, weight=weight, bias=bias)
     check_ndim("conv2d", "input", input, expected={3: "(C, H, W)", 4: "(N, C, H, W)"})
     check_ndim("conv2d", "weight", weight, expected={4: "(O, C / groups, KH, KW)"})
-    if weight.shape[0] % groups:
+    if groups < 1 or weight.shape[0] % groups:
         raise ValueError(
-            f"conv2d: weight: expected output channels divisible by groups={groups}, "
-            f"got {weight.shape[0]}."
+            f"conv2d: groups: expected a divisor of weight's {weight.shape[0]} output channels, "
+            f"got {groups}."
         )
     channels = weight.shape[1] * groups
     check_axis("conv2d", "input channels", input.shape[-3], expected=channels, of="weight")
+    if bias is not None:
+        check_axis("conv2d", "bias", bias.size, expected=weight.shape[0], of="weight")
     batched = input if input.ndim == 4 else input[None]
     strides = positive_per_axis("conv2d", "stride", stride, 2)
     dilations = positive_per_axis("conv2d", "dilation", dilation, 2)
+    pads = explicit_padding("conv2d", padding, weight.shape[2:], strides, dilations)
+    _check_room(input.shape[-2:], weight.shape[2:], pads, dilations)
     output = lax.conv_general_dilated(
         batched,
         weight,
         window_strides=strides,
-        padding=explicit_padding("conv2d", padding, weight.shape[2:], strides, dilations),
+        padding=pads,
         rhs_dilation=dilations,
         dimension_numbers=("NCHW", "OIHW", "NCHW"),
         feature_group_count=groups,
@@ -103,4 +107,22 @@ def explicit_padding(
         raise ValueError(
             f"{function}: padding: expected a number, 'valid' or 'same', got {padding!r}."
         )
-    return tuple((p, p) for p in per_axis(function, "padding", padding, len(kernel_size)))
+    pads = per_axis(function, "padding", padding, len(kernel_size))
+    if min(pads) < 0:
+        raise ValueError(f"{function}: padding: expected 0 or more, got {padding}.")
+    return tuple((p, p) for p in pads)
+
+
+def _check_room(
+    size: Sequence[int],
+    kernel_size: Sequence[int],
+    pads: Sequence[tuple[int, int]],
+    dilation: Sequence[int],
+) -> None:
+    padded = tuple(length + low + high for length, (low, high) in zip(size, pads, strict=True))
+    extent = tuple(d * (k - 1) + 1 for k, d in zip(kernel_size, dilation, strict=True))
+    if any(length < needed for length, needed in zip(padded, extent, strict=True)):
+        raise ValueError(
+            f"conv2d: input: expected at least {extent} pixels, the extent of the kernel, got "
+            f"{padded} with padding. Use a smaller kernel, or padding."
+        )

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from fdl._checks import check_same_dtype
+from fdl._checks import check_axis, check_same_dtype
 
 
 def mse_loss(
@@ -84,14 +84,17 @@ def cross_entropy(
     axis = 0 if input.ndim == 1 else 1
     logp = jax.nn.log_softmax(input, axis)
     weight = jnp.ones_like(input, shape=(input.shape[axis],)) if weight is None else weight
+    check_axis("cross_entropy", "weight", weight.size, expected=input.shape[axis], of="input")
     columns = weight.reshape(-1, *(1,) * (input.ndim - axis - 1))
     if jnp.issubdtype(target.dtype, jnp.floating):
         return _from_probabilities(logp, target, columns, axis, reduction, label_smoothing)
     _check_indices(input, target, axis, ignore_index)
+    target = target.astype(jnp.result_type(int))  # a narrow type may not hold C or ignore_index
     counts = target != ignore_index
     index = jnp.where(counts, target, 0)
-    # An index out of range fills with NaN here; clamping would hide a wrong label.
+    # An index out of range makes NaN; clamping or counting from the end would hide a wrong label.
     nll = -jnp.take_along_axis(logp, jnp.expand_dims(index, axis), axis).squeeze(axis)
+    nll = jnp.where(index < 0, jnp.nan, nll)
     weights = jnp.where(counts, weight[index], 0)
     uniform = -jnp.sum(columns * logp, axis) / input.shape[axis]
     losses = (1 - label_smoothing) * weights * nll
@@ -129,7 +132,7 @@ def _check_indices(input, target, axis, ignore_index):
         )
     if isinstance(target, jax.core.Tracer):
         return
-    classes = input.shape[axis]
+    classes, target = input.shape[axis], target.astype(jnp.result_type(int))
     wrong = (target != ignore_index) & ((target < 0) | (target >= classes))
     if bool(jnp.any(wrong)):
         raise ValueError(

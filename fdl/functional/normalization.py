@@ -69,7 +69,13 @@ def batch_norm(
     Source: Ioffe and Szegedy, "Batch Normalization", ICML 2015.
     """
     check_same_dtype("batch_norm", input=input, weight=weight, bias=bias)
-    for name, tensor in (("running_mean", running_mean), ("weight", weight), ("bias", bias)):
+    channels = {
+        "running_mean": running_mean,
+        "running_var": running_var,
+        "weight": weight,
+        "bias": bias,
+    }
+    for name, tensor in channels.items():
         if tensor is not None:
             check_axis(
                 "batch_norm", "input channels", input.shape[1], expected=tensor.size, of=name

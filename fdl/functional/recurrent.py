@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key
 
-from fdl._checks import check_axis, check_ndim
+from fdl._checks import check_axis, check_ndim, check_same_dtype
 from fdl.functional.dropout import dropout as drop
 from fdl.functional.linear import linear
 
@@ -143,4 +143,5 @@ def _lstm_state(input, hx, weights):
                 f"lstm: {name}: expected shape {(slots, batch, size)} (layers * directions, batch, "
                 f"size), got {state.shape}."
             )
+    check_same_dtype("lstm", input=input, h_0=hx[0], c_0=hx[1])
     return hx

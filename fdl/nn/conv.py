@@ -78,6 +78,7 @@ class Conv2d(Module):
         """Maps images ``(N, C, H, W)``, or one image ``(C, H, W)``."""
         padded, padding = input, self.padding
         if self.padding_mode != "zeros":
+            self._check_room(input.shape)
             widths = (*((0, 0),) * (input.ndim - 2), *self.pads)
             padded, padding = jnp.pad(input, widths, _PAD_MODES[self.padding_mode]), 0
         return F.conv2d(
@@ -89,3 +90,15 @@ class Conv2d(Module):
             self.dilation,
             self.groups,
         )
+
+    def _check_room(self, shape: tuple[int, ...]) -> None:
+        """Checks that the input holds the pixels that reflection or wrapping repeats."""
+        spare = {"reflect": 1, "circular": 0}.get(self.padding_mode)
+        largest = tuple(map(max, self.pads))
+        if spare is not None and any(
+            p + spare > n for p, n in zip(largest, shape[-2:], strict=True)
+        ):
+            raise ValueError(
+                f"Conv2d: padding: expected at most {tuple(n - spare for n in shape[-2:])} for an "
+                f"input of shape {shape} and padding_mode={self.padding_mode!r}, got {largest}."
+            )

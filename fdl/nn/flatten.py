@@ -12,7 +12,7 @@ class Flatten(Module):
     """Joins the axes from `start_dim` to `end_dim`, both included, in row-major order.
 
     Raises:
-        ValueError: if `start_dim` comes after `end_dim`, when called.
+        ValueError: if the input has no such axes or `start_dim` comes after `end_dim`, when called.
 
     Example:
         >>> import fdl, jax.numpy as jnp
@@ -28,6 +28,12 @@ class Flatten(Module):
 
     def __call__(self, input: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
         """Flattens the chosen axes."""
+        for name, dim in (("start_dim", self.start_dim), ("end_dim", self.end_dim)):
+            if not -input.ndim <= dim < input.ndim:
+                raise ValueError(
+                    f"Flatten: {name}: expected {-input.ndim} to {input.ndim - 1} for an input of "
+                    f"shape {input.shape}, got {dim}."
+                )
         start, end = (dim % input.ndim for dim in (self.start_dim, self.end_dim))
         if start > end:
             raise ValueError(

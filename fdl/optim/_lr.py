@@ -13,7 +13,7 @@ def descend(lr: optax.ScalarOrSchedule) -> optax.GradientTransformation:
     """
     if not callable(lr):
         return optax.scale_by_learning_rate(lr)
-    return optax.scale_by_schedule(lambda count: -lr(jnp.asarray(count, jnp.result_type(float))))
+    return optax.scale_by_learning_rate(lambda step: lr(jnp.asarray(step, jnp.result_type(float))))
 
 
 def coupled_decay(weight_decay: float) -> optax.GradientTransformation:

@@ -1,6 +1,6 @@
 """The candidate: an fdl model, run and recorded."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -63,6 +63,7 @@ class JaxSide:
             if self.update is not None:
                 self.params, self.opt_state = self.update(grads, self.opt_state, self.params)
                 kinds["parameter"] = self.params
+            kinds["mask"] = leaves(list(masks))
         return recorded("train", step, kinds)
 
     def _forward_and_backward(
@@ -99,7 +100,7 @@ def _updated(optimizer, grads, opt_state, params):
 
 
 @contextmanager
-def _settings(dtype: str) -> Iterator[None]:
+def _settings(dtype: str) -> Generator[None]:
     """x64 exactly where float64 is compared, and products in full precision (no TF32)."""
     with jax.enable_x64(dtype == "float64"), jax.default_matmul_precision("highest"):
         yield

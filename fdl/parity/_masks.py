@@ -5,7 +5,7 @@ the torch side it comes from ``torch.nn.functional.dropout``, save for the dropo
 layers of a recurrent module, which happens in C++: there the layers are run one at a time.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from unittest import mock
@@ -42,7 +42,7 @@ def sample(wanted: Sequence[Draw], generator: np.random.Generator) -> list[np.nd
 
 
 @contextmanager
-def injected_into_jax(masks: Sequence[Any]) -> Iterator[None]:
+def injected_into_jax(masks: Sequence[Any]) -> Generator[None]:
     """While tracing, answers every call of ``jax.random.bernoulli`` with the next mask."""
     with mock.patch.object(jax.random, "bernoulli", side_effect=list(masks)):
         yield
@@ -51,25 +51,24 @@ def injected_into_jax(masks: Sequence[Any]) -> Iterator[None]:
 @contextmanager
 def injected_into_torch(
     masks: Sequence[np.ndarray], module: torch.nn.Module
-) -> Iterator[list[tuple[int, ...]]]:
-    """Answers every active dropout in torch with the next mask.
+) -> Generator[list[np.ndarray]]:
+    """Answers every active dropout in torch with the next mask; yields the masks used so far.
 
-    Yields the shapes of the dropouts so far. Where the next mask is missing or has another shape,
-    torch draws its own: a candidate whose dropout is missing or misplaced then differs.
+    Where the next mask is missing or has another shape, torch draws its own: a candidate whose
+    dropout is missing or misplaced then differs.
     """
-    queue, shapes = list(masks), []
+    queue, used = list(masks), []
 
     def dropout(input, p=0.5, training=True, inplace=False):
         if not training or p == 0:
             return input
         if p == 1:
             return input * 0  # as torch does; a candidate draws no mask for it
-        shapes.append(tuple(input.shape))
         if queue and queue[0].shape == input.shape:
-            keep = torch.from_numpy(queue.pop(0))
+            used.append(queue.pop(0))
         else:
-            keep = torch.rand(input.shape) >= p
-        return input * keep.to(input) / (1 - p)
+            used.append((torch.rand(input.shape) >= p).numpy())
+        return input * torch.from_numpy(used[-1]).to(input) / (1 - p)
 
     stacked = [
         child
@@ -80,7 +79,7 @@ def injected_into_torch(
         patches.enter_context(mock.patch.object(torch.nn.functional, "dropout", dropout))
         for child in stacked:
             patches.enter_context(mock.patch.object(child, "forward", _layer_by_layer(child)))
-        yield shapes
+        yield used
 
 
 def _layer_by_layer(lstm: torch.nn.LSTM) -> Callable[..., Any]:

@@ -1,6 +1,7 @@
 """What both sides record, in the same order and under the same names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -12,8 +13,8 @@ class Quantity(NamedTuple):
 
     Attributes:
         mode: ``"eval"`` or ``"train"``.
-        kind: ``"output"``, ``"loss"``, ``"gradient"``, ``"input gradient"``, ``"buffer"`` or
-            ``"parameter"``.
+        kind: ``"output"``, ``"loss"``, ``"gradient"``, ``"input gradient"``, ``"buffer"``,
+            ``"parameter"`` or ``"mask"``.
         step: 0 before training, t in and after the t-th training step.
         name: which one of its kind.
     """
@@ -29,6 +30,30 @@ Record = dict[Quantity, np.ndarray]
 
 Batch = Sequence[Any]
 """``(*inputs, target)``: arrays, or anything that NumPy takes."""
+
+
+class Recording:
+    """Records on disk, so that a long run of a large network need not fit into memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.stages: list[list[Quantity]] = []
+
+    def append(self, record: Record) -> None:
+        """Writes one more stage."""
+        np.savez(self._file(len(self.stages)), *record.values())
+        self.stages.append(list(record))
+
+    def __len__(self) -> int:
+        return len(self.stages)
+
+    def __iter__(self) -> Iterator[Record]:
+        for stage, quantities in enumerate(self.stages):
+            with np.load(self._file(stage)) as arrays:
+                yield dict(zip(quantities, arrays.values(), strict=True))
+
+    def _file(self, stage: int) -> Path:
+        return self.folder / f"{stage}.npz"
 
 
 def leaves(tree: Any) -> dict[str, Any]:
@@ -47,7 +72,7 @@ def recorded(mode: str, step: int, kinds: Mapping[str, Mapping[str, Any]]) -> Re
 
 
 def cast(batch: Batch, dtype: str) -> list[np.ndarray]:
-    """Arrays of a batch, floats in the given precision and integers in torch's."""
+    """Arrays of a batch, floats in the given dtype and integers in torch's."""
     arrays = [np.asarray(array) for array in batch]
     return [a.astype(dtype if np.issubdtype(a.dtype, np.floating) else np.int64) for a in arrays]
 

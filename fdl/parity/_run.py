@@ -1,8 +1,8 @@
-"""Runs torch and fdl side by side, one stage at a time."""
+"""Runs torch and fdl through the same stages, and judges one against the other."""
 
-import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,27 +10,19 @@ import torch
 from fdl._types import Model
 from fdl.parity._jax_side import JaxSide
 from fdl.parity._masks import sample
-from fdl.parity._record import Batch, Record, cast, nudged
+from fdl.parity._record import Batch, Record, Recording, cast, nudged
 from fdl.parity._torch_side import TorchSide
 from fdl.parity.judge import Judge
 from fdl.parity.report import Row
 from fdl.parity.tolerance import Tolerance
 
 
-class Stage(NamedTuple):
-    """One pass or step as each side recorded it; `reference` is torch in float32.
-
-    `masks` has a row where the two do not draw the same dropout masks.
-    """
-
-    oracle: Record
-    reference: Record
-    candidate: Record
-    masks: list[Row]
-
-
 class Run:
-    """Everything that a comparison runs, and may run again from nudged parameters."""
+    """Everything that a comparison runs, and may run again from nudged parameters.
+
+    The stages are evaluation, every training step, and with an optimizer evaluation of what was
+    learnt. Torch in float64 goes through them once; what it computed is kept in a folder.
+    """
 
     def __init__(
         self,
@@ -41,6 +33,7 @@ class Run:
         batches: Sequence[Batch],
         steps: int,
         seed: int,
+        folder: Path,
     ) -> None:
         self.reference = reference
         self.model = model
@@ -49,17 +42,16 @@ class Run:
         self.batches = batches
         self.steps = steps
         self.seed = seed
+        self.masks: list[list[np.ndarray]] = []
+        self.recording = Recording(folder)
 
     def float64(self, tolerance: Tolerance) -> list[Row]:
         """Judges the meaning, in one run."""
         judge = Judge(tolerance)
-        candidate = JaxSide(self.model, self.losses[1], self.transform, "float64")
-        oracle = self._torch("float64")
-        candidate.start(oracle.module)
-        rows = []
-        for stage in self._stages(oracle, oracle, candidate, draw=0):
-            rows += judge.float64(stage.oracle, stage.candidate) + stage.masks
-        return rows
+        candidate = self._candidate("float64")
+        candidate.start(self._torch("float64").module)
+        stages = zip(self._oracle(candidate), self._stages(candidate), strict=True)
+        return [row for expected, got in stages for row in judge.float64(expected, got)]
 
     def float32(self, tolerance: Tolerance, draws: int) -> list[Row]:
         """Judges the precision, over as many draws as it takes, up to `draws`.
@@ -70,7 +62,7 @@ class Run:
         error must be within the budget that torch's largest sets. More draws can only help, so
         they are made only while a tensor is beyond its budget.
         """
-        candidate = JaxSide(self.model, self.losses[1], self.transform, "float32")
+        candidate = self._candidate("float32")
         rows = self._draw(candidate, tolerance, 0)
         for draw in range(1, draws):
             if all(row.equal for row in rows):
@@ -81,68 +73,59 @@ class Run:
 
     def _draw(self, candidate: JaxSide, tolerance: Tolerance, draw: int) -> list[Row]:
         judge = Judge(tolerance)
-        oracle, reference = self._torch("float64"), self._torch("float32")
+        reference = self._torch("float32")
         if draw > 0:
             reference.nudge(np.random.default_rng([self.seed, draw]))
         candidate.start(reference.module)
-        rows = []
-        for stage in self._stages(oracle, reference, candidate, draw):
-            rows += judge.float32(stage.oracle, stage.reference, stage.candidate)
-            rows += stage.masks
-        return rows
+        sides = (self._oracle(candidate), self._stages(reference, draw))
+        stages = zip(*sides, self._stages(candidate, draw), strict=True)
+        return [row for stage in stages for row in judge.float32(*stage)]
 
     def _torch(self, dtype: str) -> TorchSide:
         return TorchSide(self.reference, self.losses[0], self.factory, dtype)
 
-    def _stages(
-        self, oracle: TorchSide, reference: TorchSide, candidate: JaxSide, draw: int
-    ) -> Iterator[Stage]:
-        """Evaluation, every training step, and evaluation of what was learnt."""
-        yield self._evaluated(oracle, reference, candidate, 0, draw)
+    def _candidate(self, dtype: str) -> JaxSide:
+        return JaxSide(self.model, self.losses[1], self.transform, dtype)
+
+    def _oracle(self, candidate: JaxSide) -> Iterator[Record]:
+        """Torch in float64: computed at the first request, read back at the next."""
+        if self.recording:
+            yield from self.recording
+            return
+        self._draw_masks(candidate)
+        for record in self._stages(self._torch("float64")):
+            self.recording.append(record)
+            yield record
+
+    def _draw_masks(self, candidate: JaxSide) -> None:
         generator = np.random.default_rng(self.seed)
-        for step in range(1, self.steps + 1):
-            exact, single = self._batch(step - 1, candidate.dtype, draw)
-            masks = sample(candidate.wanted_masks(single), generator)
-            got = candidate.train(single, masks, step)
-            expected, dropouts = oracle.train(exact, masks, step)
-            own = expected if oracle is reference else reference.train(single, masks, step)[0]
-            yield Stage(expected, own, got, _mask_rows(masks, dropouts, candidate.dtype, step))
+        wanted = {}
+        for step in range(self.steps):
+            batch = self._batch(step, candidate.dtype, draw=0)
+            shapes = tuple(array.shape for array in batch)
+            if shapes not in wanted:
+                wanted[shapes] = candidate.wanted_masks(batch)
+            self.masks.append(sample(wanted[shapes], generator))
+
+    def _stages(self, side: TorchSide | JaxSide, draw: int = 0) -> Iterator[Record]:
+        """What a side computes, stage by stage."""
+        yield side.evaluate(self._batch(0, side.dtype, draw), 0)
+        for step, masks in enumerate(self.masks, start=1):
+            yield side.train(self._batch(step - 1, side.dtype, draw), masks, step)
         if self.factory is not None:
-            yield self._evaluated(oracle, reference, candidate, self.steps, draw)
+            yield side.evaluate(self._batch(0, side.dtype, draw), self.steps)
 
-    def _evaluated(
-        self, oracle: TorchSide, reference: TorchSide, candidate: JaxSide, step: int, draw: int
-    ) -> Stage:
-        exact, single = self._batch(0, candidate.dtype, draw)
-        expected = oracle.evaluate(exact, step)
-        own = expected if oracle is reference else reference.evaluate(single, step)
-        return Stage(expected, own, candidate.evaluate(single, step), [])
-
-    def _batch(self, index: int, dtype: str, draw: int) -> tuple[list, list]:
-        """The batch as the oracle sees it, and in `dtype`, its inputs nudged after draw 0."""
-        batch = self.batches[index % len(self.batches)]
-        *inputs, target = cast(batch, dtype)
+    def _batch(self, index: int, dtype: str, draw: int) -> list[np.ndarray]:
+        """A batch in some dtype, its inputs nudged after draw 0."""
+        *inputs, target = cast(self.batches[index % len(self.batches)], dtype)
         if draw > 0:
             generator = np.random.default_rng([self.seed, draw, index])
             inputs = [nudged(array, generator) for array in inputs]
-        return cast(batch, "float64"), [*inputs, target]
+        return [*inputs, target]
 
 
 def _pooled(row: Row, again: Row, tolerance: Tolerance) -> Row:
     """Joins two draws of one tensor: the candidate's least error, torch's largest."""
-    if row.reference_error is None or again.reference_error is None:
-        return row
-    own = max(row.reference_error, again.reference_error)
+    own = max(row.reference_error or 0.0, again.reference_error or 0.0)
     budget = tolerance.float32(row.kind, own) if row.budget > 0 else 0.0
     return row._replace(error=min(row.error, again.error), reference_error=own, budget=budget)
-
-
-def _mask_rows(
-    masks: Sequence[np.ndarray], dropouts: Sequence[tuple[int, ...]], precision: str, step: int
-) -> list[Row]:
-    """A row that is different, if the two sides do not drop out alike."""
-    drawn = [mask.shape for mask in masks]
-    if drawn == list(dropouts):
-        return []
-    note = f"the candidate drops out {drawn}, the reference {list(dropouts)}"
-    return [Row(precision, "train", "mask", step, "", math.inf, None, 0.0, note)]

@@ -1,7 +1,7 @@
 """The reference: a torch module, run and recorded."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,10 +21,10 @@ class TorchSide:
     def __init__(
         self, module: torch.nn.Module, loss: Loss, optimizer: Factory | None, dtype: str
     ) -> None:
-        self.dtype = getattr(torch, dtype)
-        self.module = copy.deepcopy(module).to("cpu", self.dtype)
+        self.dtype = dtype
+        self.module = copy.deepcopy(module).to("cpu", getattr(torch, dtype))
         self.loss = loss
-        with _settings(self.dtype):
+        with self._settings():
             self.optimizer = optimizer(self.module.parameters()) if optimizer else None
 
     def nudge(self, generator: np.random.Generator) -> None:
@@ -35,21 +35,20 @@ class TorchSide:
     def evaluate(self, batch: Sequence[np.ndarray], step: int) -> Record:
         """Records output, loss and gradients in evaluation mode."""
         self.module.eval()
-        with _settings(self.dtype):
+        with self._settings():
             return recorded("eval", step, self._forward_and_backward(batch))
 
-    def train(
-        self, batch: Sequence[np.ndarray], masks: Sequence[np.ndarray], step: int
-    ) -> tuple[Record, list[tuple[int, ...]]]:
-        """Takes one training step; returns its record and the shapes of its dropouts."""
+    def train(self, batch: Sequence[np.ndarray], masks: Sequence[np.ndarray], step: int) -> Record:
+        """Takes one training step and records it."""
         self.module.train()
-        with _settings(self.dtype), injected_into_torch(masks, self.module) as dropouts:
+        with self._settings(), injected_into_torch(masks, self.module) as used:
             kinds = self._forward_and_backward(batch)
             kinds["buffer"] = _arrays(self.module.named_buffers())
             if self.optimizer is not None:
                 self.optimizer.step()
                 kinds["parameter"] = _arrays(self.module.named_parameters())
-        return recorded("train", step, kinds), dropouts
+            kinds["mask"] = leaves(used)
+        return recorded("train", step, kinds)
 
     def _forward_and_backward(self, batch: Sequence[np.ndarray]) -> dict[str, dict[str, Any]]:
         *inputs, target = map(torch.tensor, batch)
@@ -67,6 +66,18 @@ class TorchSide:
             "input gradient": _gradients(floats.items()),
         }
 
+    @contextmanager
+    def _settings(self) -> Generator[None]:
+        """Default dtype as the module's (some optimizers keep scalars in it), and no TF32."""
+        default, precision = torch.get_default_dtype(), torch.get_float32_matmul_precision()
+        torch.set_default_dtype(getattr(torch, self.dtype))
+        torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(default)
+            torch.set_float32_matmul_precision(precision)
+
 
 def _arrays(tensors: Any) -> dict[str, np.ndarray]:
     return {name: tensor.detach().numpy().copy() for name, tensor in tensors}
@@ -78,16 +89,3 @@ def _gradients(tensors: Any) -> dict[str, np.ndarray]:
         name: (torch.zeros_like(tensor) if tensor.grad is None else tensor.grad).detach().numpy()
         for name, tensor in tensors
     }
-
-
-@contextmanager
-def _settings(dtype: torch.dtype) -> Iterator[None]:
-    """Default dtype as the module's (some optimizers keep scalars in it), and no TF32."""
-    default, precision = torch.get_default_dtype(), torch.get_float32_matmul_precision()
-    torch.set_default_dtype(dtype)
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(default)
-        torch.set_float32_matmul_precision(precision)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import optax
@@ -79,11 +81,12 @@ def compare(
 
     _check(batches, steps, optimizer, precisions)
     losses = _losses(loss) if isinstance(loss, str) else loss
-    run = Run(reference, model, losses, optimizer, batches, steps, seed)
-    rows = run.float64(tolerance) if "float64" in precisions else []
-    if "float32" in precisions:
-        undecided = all(row.equal for row in rows)
-        rows += run.float32(tolerance, tolerance.draws if undecided else 1)
+    with TemporaryDirectory() as folder:
+        run = Run(reference, model, losses, optimizer, batches, steps, seed, Path(folder))
+        rows = run.float64(tolerance) if "float64" in precisions else []
+        if "float32" in precisions:
+            undecided = all(row.equal for row in rows)
+            rows += run.float32(tolerance, tolerance.draws if undecided else 1)
     return Report(rows)
 
 

@@ -37,10 +37,11 @@ class Judge:
         """Judges the candidate's meaning."""
         errors = self._errors(candidate, oracle, root_mean_square)
         budget = self.tolerance.float64
-        return [
+        rows = [
             _row("float64", quantity, oracle, candidate, (errors[quantity], None, budget))
             for quantity in oracle
         ]
+        return rows + _surplus("float64", oracle, candidate)
 
     def float32(self, oracle: Record, reference: Record, candidate: Record) -> list[Row]:
         """Judges the candidate's precision against that of `reference`, torch in float32."""
@@ -52,18 +53,16 @@ class Judge:
             budget = self.tolerance.float32(quantity.kind, drift)
             judged = (errors[quantity], drift, budget)
             rows.append(_row("float32", quantity, oracle, candidate, judged))
-        return rows
+        return rows + _surplus("float32", oracle, candidate)
 
     def _errors(self, run: Record, oracle: Record, norm: Norm) -> dict[Quantity, float]:
         """The error of every tensor, relative to its size or, above that, its kind's noise."""
-        sizes = {quantity: norm(_finite(tensor)) for quantity, tensor in oracle.items()}
-        kinds: dict[tuple[str, str], float] = {}
+        sizes = {q: norm(_finite(tensor)) for q, tensor in oracle.items()}
+        largest: dict[str, float] = {}
         for quantity, size in sizes.items():
-            if _is_float(oracle[quantity]):
-                kind = (quantity.mode, quantity.kind)
-                kinds[kind] = max(size, kinds.get(kind, 0.0))
+            largest[quantity.kind] = max(size, largest.get(quantity.kind, 0.0))
         noise = self.tolerance.noise
-        scales = {q: max(s, noise * kinds.get((q.mode, q.kind), 0.0)) for q, s in sizes.items()}
+        scales = {q: max(size, noise * largest[q.kind]) for q, size in sizes.items()}
         return {q: distance(run.get(q), oracle[q], scales[q], norm) for q in oracle}
 
 
@@ -98,6 +97,7 @@ def _row(
     candidate: Record,
     judged: tuple[float, float | None, float],
 ) -> Row:
+    """One row; `judged` is error, torch's own error, and budget, which is 0 for integers."""
     expected, got = oracle[quantity], candidate.get(quantity)
     error, own, budget = judged
     note = ""
@@ -106,6 +106,13 @@ def _row(
     elif got.shape != expected.shape:
         note = f"shape {got.shape}, expected {expected.shape}"
     return Row(precision, *quantity, error, own, budget if _is_float(expected) else 0.0, note)
+
+
+def _surplus(precision: str, oracle: Record, candidate: Record) -> list[Row]:
+    """Rows for what the candidate computes and the reference does not."""
+    note = "the reference has none"
+    extra = (quantity for quantity in candidate if quantity not in oracle)
+    return [Row(precision, *quantity, math.inf, None, 0.0, note) for quantity in extra]
 
 
 def _finite(tensor: np.ndarray) -> np.ndarray:

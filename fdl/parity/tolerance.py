@@ -46,6 +46,7 @@ TOLERANCE = Tolerance(
         "input gradient": 4,
         "buffer": 4,
         "parameter": 4,
+        "mask": 0,
     },
     floor=16,
     draws=5,
