@@ -14,14 +14,14 @@ from fdl.parity.judge import distance, root_mean_square
 Arrays = Mapping[str, Any]
 
 
-def check(torch_function: Callable, fdl_function: Callable, *arrays: Any, jit: bool = False) -> None:
+def check(torch_function: Callable, fdl_function: Callable, *arrays: Any) -> None:
     """Asserts equal outputs, and equal gradients of every float input.
 
     Outputs may be any tree; the gradient is that of their sum under random weights.
     """
     expected = torch_values(torch_function, arrays)
     with jax.enable_x64(True):
-        assert_equal(jax_values(fdl_function, arrays, jit=jit), expected)
+        assert_equal(jax_values(fdl_function, arrays), expected)
 
 
 def assert_equal(got: Arrays, expected: Arrays) -> None:
@@ -55,7 +55,7 @@ def torch_values(function: Callable, arrays: Any) -> dict[str, np.ndarray]:
     }
 
 
-def jax_values(function: Callable, arrays: Any, *, jit: bool = False) -> dict[str, jax.Array]:
+def jax_values(function: Callable, arrays: Any) -> dict[str, jax.Array]:
     """Outputs and gradients in JAX, in its current precision."""
     arrays = [jnp.asarray(array) for array in arrays]
     floats = tuple(i for i, array in enumerate(arrays) if jnp.issubdtype(array.dtype, jnp.floating))
@@ -64,8 +64,7 @@ def jax_values(function: Callable, arrays: Any, *, jit: bool = False) -> dict[st
         leaves = jax.tree.leaves(function(*inputs))
         return _weighted(leaves, jnp.asarray), leaves
 
-    gradient = jax.grad(objective, floats, has_aux=True)
-    grads, leaves = (jax.jit(gradient) if jit else gradient)(*arrays)
+    grads, leaves = jax.grad(objective, floats, has_aux=True)(*arrays)
     return {
         **{f"output {i}": leaf for i, leaf in enumerate(leaves)},
         **{f"gradient {i}": grad for i, grad in enumerate(grads)},

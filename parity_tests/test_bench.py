@@ -240,7 +240,7 @@ def test_torch_compile_may_fail(small, monkeypatch):
     assert compiled.timing is compiled.verdict is found.speedup("torch.compile") is None
     assert compiled.note == "failed: RuntimeError: no C++ compiler [found]"
     assert found.rows[0].timing is not None
-    report = fdl.bench.BenchReport([found], _where())
+    report = fdl.bench.BenchReport([found], suite.environment())
     assert "[found]" in str(report)
 
 
@@ -259,6 +259,17 @@ def test_without_torch_the_report_says_what_is_left_out(small, monkeypatch):
     assert "not checked" in found.rows[0].note
     assert [row.timing for row in found.rows[1:]] == [None, None]
     assert all("PyTorch is not installed" in row.note for row in found.rows[1:])
+
+
+def test_a_busy_machine_is_asked_again(small, monkeypatch):
+    shares = iter([0.5, 0.3, 0.4, 0.6, 0.01])
+    monkeypatch.setattr(suite, "Witness", lambda: SimpleNamespace(others=lambda: next(shares)))
+    found = [
+        suite.measure(small, "inference", ["jax jit"], blocks=1, attempts=n).others for n in (3, 9)
+    ]
+    assert found == [0.3, 0.01]
+    with pytest.raises(ValueError, match="attempts: expected 1 or more, got 0"):
+        suite.measure(small, "inference", ["jax jit"], attempts=0)
 
 
 def test_the_report_is_complete_json_and_pictures(small, monkeypatch, tmp_path):
@@ -290,21 +301,20 @@ def test_without_matplotlib_there_are_no_pictures(small, monkeypatch, tmp_path):
     found = suite.measure(small, "inference", ["jax jit"], blocks=1)
     monkeypatch.setattr("fdl.bench.report.find_spec", lambda name: None)
     with pytest.warns(UserWarning, match="no pictures: matplotlib is not installed"):
-        files = fdl.bench.BenchReport([found], _where()).save(tmp_path)
+        files = fdl.bench.BenchReport([found], suite.environment()).save(tmp_path)
     assert [file.name for file in files] == ["bench.json"]
 
 
 def test_the_table_says_what_was_found(small):
     found = suite.measure(small, "inference", ["jax jit", "torch eager"], blocks=1)
-    text = str(fdl.bench.BenchReport([found], _where()))
+    alone, crowded = found._replace(others=0.0), found._replace(others=0.4)
+    text = str(fdl.bench.BenchReport([alone], suite.environment()))
     for part in ("inference: ms a batch", "jax jit", "torch eager", "mlp tiny"):
         assert part in text
     assert "busy" not in text
-    assert "the machine busy" in str(fdl.bench.BenchReport([found], _where(load=1e3)))
-
-
-def _where(load=0.0):
-    return {**suite.environment(), "load": load}
+    text = str(fdl.bench.BenchReport([crowded], suite.environment()))
+    assert "on a busy machine" in text
+    assert "mlp: other programs took 40% of the cores' time" in text
 
 
 @pytest.mark.parametrize(

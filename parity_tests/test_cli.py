@@ -35,7 +35,7 @@ def test_rooms_are_attributes():
     [
         (["--help"], ["demo", "bench"]),
         (["demo", "--help"], ["--epochs", "--data", "--out"]),
-        (["bench", "--help"], ["--blocks", "FAMILIES"]),
+        (["bench", "--help"], ["--blocks", "mlp, cnn, lstm"]),
         (["--version"], ["fdl 0."]),
     ],
 )

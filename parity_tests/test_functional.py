@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as tF
 from hypothesis import given
 from hypothesis import strategies as st
-from nearness import check, jax_values, torch_values
+from nearness import check
 
 import fdl.functional as F
 from fdl.parity import TOLERANCE
@@ -118,7 +118,7 @@ def convolutions(draw):
     stride = 1 if padding == "same" else draw(st.sampled_from([1, 2, (1, 3)]))
     height, width = (n + draw(st.integers(0, 4)) for n in extent)
     channels, outputs = groups * draw(sizes), groups * draw(sizes)
-    image = draw(st.sampled_from([(2,), ()])) + (channels, height, width)
+    image = (*draw(st.sampled_from([(2,), ()])), channels, height, width)
     weight = (outputs, channels // groups, *kernel)
     return image, weight, (stride, padding, dilation, groups), draw(st.booleans())
 
@@ -233,7 +233,5 @@ def test_batch_norm_of_a_large_mean_is_as_precise_as_torch():
 
     oracle, own = reference(images), reference(single)
     output = np.asarray(F.batch_norm(jnp.asarray(single), None, None, training=True).output)
-    error, reference_error = (
-        distance(x, oracle, maximum(oracle), maximum) for x in (output, own)
-    )
+    error, reference_error = (distance(x, oracle, maximum(oracle), maximum) for x in (output, own))
     assert error <= TOLERANCE.float32("output", reference_error)

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import time
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,13 +11,11 @@ from typing import Any
 import jax
 
 PACKAGES = ("fdl", "jax", "jaxlib", "flax", "optax", "torch")
+NEGLIGIBLE = 0.05  # share of the cores' time
 
 
 def environment() -> dict[str, Any]:
-    """Versions, machine, devices and date, as plain Python values for JSON.
-
-    ``load`` is how many threads wanted a core in the last minute; ask before measuring.
-    """
+    """Versions, machine, devices and date, as plain Python values for JSON."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **{package: _version(package) for package in PACKAGES},
@@ -24,7 +23,6 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": _cpu(),
         "cores": usable_cores(),
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "torch_threads": usable_cores() if _version("torch") else None,
         "jax_platform": jax.default_backend(),
         "jax_device": jax.devices()[0].device_kind,
@@ -33,10 +31,51 @@ def environment() -> dict[str, Any]:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: XLA has one thread on each."""
+    """Number of cores that this process may use: XLA has one thread on each."""
+    return len(_usable())
+
+
+class Witness:
+    """Watches, from when it is made, how much of the cores other programs take."""
+
+    def __init__(self) -> None:
+        self.start = (time.perf_counter(), time.process_time(), _busy_seconds())
+
+    def others(self) -> float | None:
+        """Their share of the usable cores' time, from 0 to 1; None where it cannot be known."""
+        elapsed, own, busy = (
+            None if before is None or now is None else now - before
+            for before, now in zip(self.start, Witness().start, strict=True)
+        )
+        if elapsed is None or own is None or busy is None:
+            return None
+        return min(1.0, max(0.0, (busy - own) / (elapsed * usable_cores())))
+
+
+def disturbed(others: float | None) -> bool:
+    """Whether other programs took so much that times cannot be trusted."""
+    return others is not None and others > NEGLIGIBLE
+
+
+def _usable() -> set[int]:
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
+def _busy_seconds() -> float | None:
+    """Seconds that the usable cores have worked since the system started, on Linux."""
+    counters = Path("/proc/stat")
+    if not counters.is_file():
+        return None
+    names = {f"cpu{core}" for core in _usable()}
+    ticks = 0
+    for line in counters.read_text().splitlines():
+        name, *fields = line.split()
+        if name in names:
+            user, nice, system, _, _, irq, softirq, steal = map(int, fields[:8])
+            ticks += user + nice + system + irq + softirq + steal
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _version(package: str) -> str | None:

@@ -17,13 +17,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from fdl._files import replacing
+from fdl.bench.environment import disturbed
 from fdl.bench.gate import Verdict
 from fdl.bench.timing import Timing
 
-BUSY = 0.5  # threads a core that wanted to run before the run began
 BUSY_WARNING = (
-    "Other programs kept the machine busy at the start. Measure again on an idle one before you "
-    "trust these times."
+    "Other programs kept the machine busy. Threads that wait for each other then lose many times "
+    "their share: measure again on an idle machine before you trust these times."
 )
 
 
@@ -51,12 +51,15 @@ class Measurement(NamedTuple):
         sizes: the network and its batch, in a few words.
         phase: ``"training"`` or ``"inference"``.
         rows: one a variant.
+        others: share of the cores' time that other programs took meanwhile, from 0 to 1; None
+            where the system does not tell.
     """
 
     workload: str
     sizes: str
     phase: str
     rows: list[Row]
+    others: float | None
 
     def timing(self, variant: str) -> Timing | None:
         """Times of one variant, if it has any."""
@@ -132,8 +135,7 @@ class BenchReport(NamedTuple):
         return f"jax {where['jax']}{torch}, {device}, {cores}, float32{busy}"
 
     def _busy(self) -> bool:
-        load = self.environment["load"]
-        return load is not None and load > BUSY * self.environment["cores"]
+        return any(disturbed(m.others) for m in self.measurements)
 
     def __rich__(self) -> Group:
         tables = [_table(p, m, self._machine()) for p, m in self.phases().items()]
@@ -160,6 +162,11 @@ def _table(phase: str, measurements: Sequence[Measurement], machine: str) -> Tab
     rows = [(m, row) for m in measurements for row in m.rows]
     sizes = "; ".join(f"{m.workload} {m.sizes}" for m in measurements)
     notes = [f"{m.workload}, {row.variant}: {row.note}" for m, row in rows if row.note]
+    notes += [
+        f"{m.workload}: other programs took {m.others:.0%} of the cores' time"
+        for m in measurements
+        if m.others is not None and disturbed(m.others)
+    ]
     table = Table(
         box=box.SIMPLE,
         padding=(0, 1, 0, 0),

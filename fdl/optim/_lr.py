@@ -18,7 +18,7 @@ def descend(lr: optax.ScalarOrSchedule) -> optax.GradientTransformation:
 
 def coupled_decay(weight_decay: float) -> optax.GradientTransformation:
     """Torch's L2 penalty: adds ``weight_decay * parameter`` to the gradient."""
-    return optax.add_decayed_weights(weight_decay) if weight_decay else optax.identity()
+    return optax.identity() if is_off(weight_decay) else optax.add_decayed_weights(weight_decay)
 
 
 def ascend(*, maximize: bool) -> optax.GradientTransformation:
@@ -26,8 +26,13 @@ def ascend(*, maximize: bool) -> optax.GradientTransformation:
     return optax.scale(-1) if maximize else optax.identity()
 
 
+def is_off(value: float | jax.Array) -> bool:
+    """Whether a hyperparameter is a plain 0; one injected as an array may become another number."""
+    return not isinstance(value, jax.Array) and value == 0
+
+
 def check_non_negative(optimizer: str, **values: optax.ScalarOrSchedule) -> None:
-    """Raises ValueError, as torch does, for a negative hyperparameter."""
+    """Raises ValueError, as torch does, for a hyperparameter that is negative or NaN."""
     for name, value in values.items():
-        if not callable(value) and not isinstance(value, jax.core.Tracer) and value < 0:
+        if not callable(value) and not isinstance(value, jax.core.Tracer) and not value >= 0:
             raise ValueError(f"{optimizer}: {name}: expected 0 or more, got {value}.")

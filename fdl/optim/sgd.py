@@ -11,6 +11,7 @@ from fdl.optim._lr import (
     check_non_negative,
     coupled_decay,
     descend,
+    is_off,
 )
 
 
@@ -69,7 +70,7 @@ def sgd(
     Source: Sutskever et al., "On the importance of initialization and momentum", ICML 2013.
     """
     check_non_negative("sgd", lr=lr, momentum=momentum, weight_decay=weight_decay)
-    if nesterov and (momentum <= 0 or dampening != 0):
+    if nesterov and not isinstance(momentum, jax.Array) and (momentum <= 0 or dampening != 0):
         raise ValueError(
             "sgd: nesterov: expected momentum above 0 and dampening 0, got "
             f"momentum={momentum}, dampening={dampening}."
@@ -77,7 +78,7 @@ def sgd(
     return optax.chain(
         ascend(maximize=maximize),
         coupled_decay(weight_decay),
-        _velocity(momentum, dampening, nesterov=nesterov) if momentum else optax.identity(),
+        optax.identity() if is_off(momentum) else _velocity(momentum, dampening, nesterov=nesterov),
         descend(lr),
     )
 
