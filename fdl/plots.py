@@ -351,10 +351,8 @@ def _saved(path: FilePath, function: str, size: tuple[float, float]) -> Generato
         raise ValueError(
             f"{function}: path: expected a file name with a suffix such as .png, got {str(path)!r}."
         )
-    matplotlib, seaborn, shapes = (
-        require(module, extra="plots", purpose=function)
-        for module in ("matplotlib", "seaborn", "matplotlib.figure")
-    )
+    names = ("matplotlib", "seaborn", "matplotlib.figure")
+    matplotlib, seaborn, shapes = (require(n, extra="plots", purpose=function) for n in names)
     style = {**seaborn.axes_style("whitegrid"), **seaborn.plotting_context("notebook", 0.85)}
     style |= {f"figure.constrained_layout.{side}_pad": 0.08 for side in "wh"}  # inches
     with matplotlib.rc_context(style):

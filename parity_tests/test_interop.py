@@ -104,7 +104,7 @@ def test_integers_take_the_width_of_each_side():
 
 
 def test_an_integer_that_does_not_fit_raises():
-    with pytest.raises((OverflowError, ValueError, TypeError), match=str(2**40)):
+    with pytest.raises(TypeError, match="got int64.*int32.*x64"):
         to_jax(torch.tensor([1, 2**40]))
 
 
@@ -219,7 +219,7 @@ def test_fdl_reads_what_torch_writes(tmp_path, dtype):
 def test_file_of_another_architecture(tmp_path):
     path = tmp_path / "w.safetensors"
     save_safetensors(path, *network(hidden=6).init(jax.random.key(0)))
-    with pytest.raises(ValueError, match="6 problems") as raised:
+    with pytest.raises(ValueError, match="7 problems") as raised:
         load_safetensors(path, like=MODEL)
     assert str(path) in str(raised.value)
     assert "'3.weight': expected shape (3, 5), got (3, 6)" in str(raised.value)

@@ -51,13 +51,14 @@ def to_tensor(array: jax.Array) -> torch.Tensor:
 
 
 def from_numpy(name: str, array: np.ndarray) -> jax.Array:
-    """Copies a NumPy array into JAX; integers take JAX's width, floats must keep theirs.
+    """Copies a NumPy array into JAX; integers that fit take JAX's width, floats must keep theirs.
 
     Raises:
-        TypeError: for a float64 array without x64.
+        TypeError: for a float64 array, or integers beyond 32 bits, without x64.
     """
     dtype = jax.dtypes.canonicalize_dtype(array.dtype)
-    if dtype != array.dtype and not np.issubdtype(array.dtype, np.integer):
+    integers = np.issubdtype(array.dtype, np.integer)
+    if dtype != array.dtype and not (integers and np.array_equal(array.astype(dtype), array)):
         raise TypeError(
             f"{name}: expected a dtype that JAX keeps, got {array.dtype}, which it would round to "
             f"{dtype}. Convert it first (in torch with module.float()), or enable x64: "

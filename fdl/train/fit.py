@@ -96,6 +96,7 @@ def fit(
             state, row = _train_epoch(step, state, train_data, batch_size, display)
             if validation_data is not None:
                 measured = evaluate(loss_fn, state.params, state.buffers, validation_data)
+                _check_finite(measured, validation_data)
                 row |= _columns("validation", measured)
             history.append({"epoch": epoch, **row, "seconds": time.perf_counter() - start})
             display.console.print(_line(history[-1], epochs), highlight=False, soft_wrap=True)
