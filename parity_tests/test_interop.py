@@ -104,7 +104,7 @@ def test_integers_take_the_width_of_each_side():
 
 
 def test_an_integer_that_does_not_fit_raises():
-    with pytest.raises(TypeError, match="got int64.*int32.*x64"):
+    with pytest.raises(TypeError, match=r"got int64.*int32.*x64"):
         to_jax(torch.tensor([1, 2**40]))
 
 
