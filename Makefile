@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint typecheck bench examples format clean
+.PHONY: demo test nightly lint typecheck bench examples format clean
 
 demo: $(INSTALLED)
 	$(BIN)/fdl demo
 
 test: lint typecheck
 	$(BIN)/python -m pytest -n 2
+
+nightly: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2 -m nightly
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

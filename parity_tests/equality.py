@@ -21,7 +21,8 @@ def compare_layer(
     reference: torch.nn.Module,
     build: Callable[[nnx.Rngs], nnx.Module],
     *shapes: Sequence[int],
-    steps: int = 3,
+    precision: str = "float64",
+    steps: int = 2,
 ) -> fdl.parity.Report:
     """Compares a layer on normal inputs: outputs, gradients, buffers and some steps of SGD."""
     generator = np.random.default_rng(0)
@@ -34,4 +35,5 @@ def compare_layer(
         loss=(squares, squares),
         optimizer=(lambda p: torch.optim.SGD(p, lr=0.1), fdl.optim.sgd(0.1)) if learns else None,
         steps=steps if learns else 1,
+        precisions=[precision],
     )

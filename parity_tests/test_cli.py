@@ -63,8 +63,8 @@ def test_bad_input_is_one_line_and_exit_code_2(monkeypatch, capsys, arguments, s
 
 
 def test_demo_writes_all_it_promises(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(fdl.demo, "PARITY_STEPS", 2)
-    monkeypatch.setattr(fdl.demo, "PARITY_BATCH", 8)
+    monkeypatch.setattr(fdl.demo, "PARITY_STEPS", 1)
+    monkeypatch.setattr(fdl.demo, "PARITY_BATCH", 4)
     monkeypatch.setattr(fdl.demo, "TIMED", ("jax jit", "torch eager"))
     results = fdl.demo.run(tmp_path, epochs=1)
     names = {"results.json", "model.safetensors", "curves.png", "confusion.png", "samples.png"}

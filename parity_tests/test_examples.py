@@ -65,7 +65,13 @@ def test_every_example_has_a_test():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == set(STORIES)
 
 
-@pytest.mark.parametrize("story", STORIES)
+QUICK = ("mlp_digits", "own_network")
+EACH = [
+    story if story in QUICK else pytest.param(story, marks=pytest.mark.nightly) for story in STORIES
+]
+
+
+@pytest.mark.parametrize("story", EACH)
 def test_example_prints_its_figures_and_leaves_its_pictures(run, story):
     options, labels, pictures = STORIES[story]
     printed, out = run(story, "--epochs", "1", *options)

@@ -145,19 +145,23 @@ CASES = [
     same((5, 2, 3), "LSTM", 3, 4),
     same((2, 5, 3), "LSTM", 3, 4, 3, batch_first=True),
     same((5, 2, 3), "LSTM", 3, 4, bias=False, bidirectional=True),
-    same((5, 2, 3), "LSTM", 3, 4, 2, proj_size=2, bidirectional=True),
+    same((5, 2, 3), "LSTM", 3, 4, 2, proj_size=2),
     same((5, 2, 3), "LSTM", 3, 4, 2, dropout=0.4),
     same((5, 3), "LSTM", 3, 4, batch_first=True),
-    with_states("batched", [(2, 5, 3), (2, 2, 4), (2, 2, 4)], num_layers=2, batch_first=True),
+    with_states("stacked", [(5, 2, 3), (4, 2, 4), (4, 2, 4)], num_layers=2, bidirectional=True),
+    with_states("batch_first", [(2, 5, 3), (1, 2, 4), (1, 2, 4)], batch_first=True),
     with_states("unbatched", [(5, 3), (1, 2), (1, 4)], proj_size=2),
 ]
 
 
+@pytest.mark.parametrize(
+    "precision", ["float64", pytest.param("float32", marks=pytest.mark.nightly)]
+)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.filterwarnings(*TORCH_IS_SLOW)
-def test_layer_equals_torch(case):
+def test_layer_equals_torch(case, precision):
     torch.manual_seed(0)
-    report = compare_layer(case.reference(), case.build, *case.shapes)
+    report = compare_layer(case.reference(), case.build, *case.shapes, precision=precision)
     assert report.equal, str(report)
 
 

@@ -4,7 +4,6 @@ import math
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -12,6 +11,7 @@ from nearness import assert_equal
 
 import fdl
 import fdl.functional as F
+from fdl.parity import TOLERANCE
 from fdl.train import accuracy, evaluate, fit, init_state, make_step, predict, supervised
 
 KEY = jax.random.key(0)
@@ -83,9 +83,7 @@ def test_each_step_draws_other_masks():
     state = init_state(*MODEL.init(KEY), fdl.optim.sgd(0.0), key=KEY)
     _, losses = steps(state, 1, make_step(LOSS, fdl.optim.sgd(0.0)))
     assert first["loss"] != second["loss"]
-    np.testing.assert_allclose(
-        losses[0], first["loss"], rtol=float(jnp.finfo(jnp.float32).eps) * 16
-    )
+    assert math.isclose(losses[0], first["loss"], rel_tol=TOLERANCE.float32("loss", 0))
 
 
 def test_twenty_steps_equal_a_torch_loop():
@@ -251,7 +249,7 @@ def test_evaluate_weights_a_short_last_batch(batch_size):
     logits, _ = MODEL.apply(params, buffers, VALIDATION[0])
     assert whole["accuracy"] == np.mean(np.argmax(logits, -1) == VALIDATION[1])
     for name, value in whole.items():
-        assert math.isclose(parts[name], value, rel_tol=16 * float(jnp.finfo(jnp.float32).eps))
+        assert math.isclose(parts[name], value, rel_tol=TOLERANCE.float32("loss", 0))
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 999])
