@@ -65,6 +65,9 @@ CASES = {
     ),
 }
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+FACTORIES = ("mlp deep, dropout", "cnn", "lstm forecaster, dropout", "autoencoder")
+VARIANTS = {name: case for name, case in CASES.items() if name not in FACTORIES}
+every_factory = pytest.mark.parametrize("case", map(CASES.get, FACTORIES), ids=FACTORIES)
 
 
 @pytest.fixture(autouse=True)
@@ -72,8 +75,24 @@ def _seed():
     torch.manual_seed(0)
 
 
-@every_case
-def test_equals_torch_over_training(case):
+def test_every_factory_has_a_case():
+    assert {name.partition(" ")[0].rstrip(",") for name in FACTORIES} == set(fdl.models.__all__)
+
+
+@pytest.mark.parametrize(
+    "precision", ["float64", pytest.param("float32", marks=pytest.mark.nightly)]
+)
+@pytest.mark.parametrize("case", VARIANTS.values(), ids=VARIANTS.keys())
+def test_every_variant_equals_torch_over_training(case, precision):
+    check(case, [precision])
+
+
+@every_factory
+def test_every_factory_equals_torch_over_training(case):
+    check(case, ["float64", "float32"])
+
+
+def check(case: Case, precisions: list[str]) -> None:
     report = fdl.parity.compare(
         case.twin(),
         case.model,
@@ -81,6 +100,7 @@ def test_equals_torch_over_training(case):
         loss=case.loss,
         optimizer=(lambda p: torch.optim.AdamW(p, lr=1e-3), fdl.optim.adamw(1e-3)),
         steps=5,
+        precisions=precisions,
     )
     assert report.equal, report
     assert {row.kind for row in report.rows} >= {"output", "loss", "gradient", "parameter"}
@@ -100,7 +120,7 @@ def inputs(case: Case) -> list[jax.Array]:
     return [jnp.array(x, jnp.float32) for x in case.batch[:-1]]
 
 
-@every_case
+@every_factory
 def test_protocol(case):
     model = case.model
     assert list(inspect.signature(model.init).parameters) == ["key"]
@@ -137,7 +157,7 @@ def near(x: jax.Array, y: jax.Array) -> None:
     assert error <= fdl.parity.TOLERANCE.float32("output", 0.0)
 
 
-@every_case
+@every_factory
 def test_training_step_lowers_for_cuda_and_tpu(case):
     loss = getattr(fdl.functional, case.loss)
     optimizer = fdl.optim.adamw()
