@@ -67,7 +67,7 @@ CASES = {
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 FACTORIES = ("mlp deep, dropout", "cnn", "lstm forecaster, dropout", "autoencoder")
 VARIANTS = {name: case for name, case in CASES.items() if name not in FACTORIES}
-every_factory = pytest.mark.parametrize("case", map(CASES.get, FACTORIES), ids=FACTORIES)
+every_factory = pytest.mark.parametrize("case", [CASES[name] for name in FACTORIES], ids=FACTORIES)
 
 
 @pytest.fixture(autouse=True)
