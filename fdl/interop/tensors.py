@@ -26,7 +26,8 @@ def to_jax(tensor: torch.Tensor) -> jax.Array:
         int32, JAX's integer.
 
     Raises:
-        TypeError: for a float64 tensor without x64, which JAX would round to float32 silently.
+        TypeError: for a float64 tensor, or an integer beyond 32 bits, without x64: JAX would round
+            the one and wrap the other silently.
     """
     torch = require("torch", extra="torch", purpose="to_jax")
     tensor = tensor.detach().cpu().contiguous()
