@@ -8,6 +8,7 @@ import jax
 from flax import nnx
 
 from fdl._checks import check_tensors
+from fdl._taps import Sink, intercepted, is_listening, numbered, tap
 from fdl._types import Buffers, Model, Params
 
 
@@ -67,7 +68,7 @@ def as_model(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
         key: jax.Array | None = None,
     ) -> tuple[Any, Buffers]:
         module = bind(params, buffers, train, key)
-        output = module(*inputs)
+        output = _listened(module, tap)(*inputs) if is_listening() else module(*inputs)
         _, _, _, updated = nnx.split(module, nnx.Param, nnx.RngState, ...)
         return output, _flat(updated)
 
@@ -79,17 +80,27 @@ def as_model(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
         key: jax.Array | None = None,
     ) -> dict[str, Any]:
         module = bind(params, buffers, train, key)
-        listen = nnx.capture(module, nnx.Intermediate, method_outputs=nnx.Intermediate)
-        _, captured = listen(*inputs)
-        return {
-            f"{name}#{call}" if call > 1 else name: output
-            for path, variable in nnx.to_flat_state(captured)
-            if path[-1] == "__call__"
-            for name in [_name(path[:-1])]
-            for call, output in enumerate(variable.get_value(), start=1)
-        }
+        outputs: dict[str, Any] = {}
+
+        def keep(name: str, output: Any) -> Any:
+            outputs[numbered(name, outputs)] = output
+            return output
+
+        _listened(module, keep)(*inputs)
+        return outputs
 
     return Model(init, apply, trace)
+
+
+def _listened(module: nnx.Module, sink: Sink) -> Callable[..., Any]:
+    """The module as a function, with the outputs of all modules inside handed to `sink`."""
+    names = {_name(path): part for path, part in nnx.iter_modules(module)}
+
+    def call(*inputs: Any) -> Any:
+        with intercepted(names, sink):
+            return module(*inputs)
+
+    return call
 
 
 def _name(path: tuple[Any, ...]) -> str:

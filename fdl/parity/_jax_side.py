@@ -1,106 +1,250 @@
-"""The candidate: an fdl model, run and recorded."""
+"""The candidate: a network in JAX, run and recorded."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
-import torch
 
-from fdl._types import Model
-from fdl.interop import from_torch
-from fdl.parity._masks import Draw, draws, injected_into_jax
-from fdl.parity._record import Record, leaves, recorded
+from fdl.parity._failure import blamed
+from fdl.parity._listen import Heard, Mark, hear, listen
+from fdl.parity._masks import Injected, Mask, fitting, marked_masks
+from fdl.parity._record import Quantity, Record, activation_name, leaves, module_of
+from fdl.parity.candidates import Candidate
 
 Loss = Callable[[Any, jax.Array], jax.Array]
 
 
+class State(NamedTuple):
+    """Everything that a training step changes."""
+
+    params: Any
+    buffers: Any
+    opt_state: Any
+
+
+class Told(NamedTuple):
+    """What a pass may be told: masks to use, and what to put in place of modules' outputs.
+
+    Attributes:
+        masks: of torch, in order.
+        probes: zeros by activation name; the loss's gradient in them is that in the activation.
+        forced: torch's activations and their gradients, to go on with instead of the own ones.
+    """
+
+    masks: Any
+    probes: Any
+    forced: Any
+
+
 class JaxSide:
-    """An fdl model in one precision, jitted once for all the runs it makes."""
+    """A candidate in one precision, jitted once for all the runs it makes.
+
+    Args:
+        candidate: the network.
+        loss: ``(output, target) -> scalar``.
+        optimizer: an Optax transform, or None.
+        dtype: of parameters and inputs.
+        activations: names of torch's activations: those are listened for.
+    """
 
     def __init__(
         self,
-        model: Model,
+        candidate: Candidate,
         loss: Loss,
         optimizer: optax.GradientTransformation | None,
         dtype: str,
+        activations: Collection[str],
     ) -> None:
+        self.candidate = candidate
         self.dtype = dtype
-        self.model = model
         self.loss = loss
         self.optimizer = optimizer
+        self.activations = activations
         self.differentiate = jax.jit(self._differentiate, static_argnames="train")
         self.update = jax.jit(partial(_updated, optimizer)) if optimizer else None
+        self.state = State({}, {}, None)
+        self._heard: dict[Any, Heard] = {}
 
-    def start(self, module: torch.nn.Module) -> None:
-        """Takes over a torch module's tensors, and a fresh optimizer state."""
-        with _settings(self.dtype):
-            self.params, self.buffers = from_torch(module, like=self.model)
-            self.opt_state = self.optimizer.init(self.params) if self.optimizer else None
-
-    def wanted_masks(self, batch: Sequence[np.ndarray]) -> list[Draw]:
-        """The dropout masks that one training pass draws."""
-        with _settings(self.dtype):
-            apply = partial(self.model.apply, train=True, key=jax.random.key(0))
-            return draws(
-                lambda: apply(self.params, self.buffers, *map(jax.numpy.array, batch[:-1]))
-            )
-
-    def evaluate(self, batch: Sequence[np.ndarray], step: int) -> Record:
-        """Records output, loss and gradients in evaluation mode."""
-        with _settings(self.dtype):
-            kinds, _, _ = self._forward_and_backward(batch, [], train=False)
-        return recorded("eval", step, kinds)
-
-    def train(self, batch: Sequence[np.ndarray], masks: Sequence[np.ndarray], step: int) -> Record:
-        """Takes one training step and records it."""
-        with _settings(self.dtype):
-            kinds, grads, self.buffers = self._forward_and_backward(batch, masks, train=True)
-            kinds["buffer"] = self.buffers
-            if self.update is not None:
-                self.params, self.opt_state = self.update(grads, self.opt_state, self.params)
-                kinds["parameter"] = self.params
-            kinds["mask"] = leaves(list(masks))
-        return recorded("train", step, kinds)
-
-    def _forward_and_backward(
-        self, batch: Sequence[np.ndarray], masks: Sequence[np.ndarray], *, train: bool
-    ) -> tuple[dict[str, Any], Any, Any]:
-        *inputs, target = map(jax.numpy.array, batch)
-        (loss, (output, buffers)), (grads, input_grads) = self.differentiate(
-            self.params, inputs, self.buffers, target, masks, train=train
-        )
-        kinds = {
-            "output": leaves(output),
-            "loss": {"": loss},
-            "gradient": grads,
-            "input gradient": {
-                str(i): g for i, g in enumerate(input_grads) if g.dtype != jax.dtypes.float0
-            },
+    def start(self, tensors: Mapping[str, np.ndarray] | None) -> Record:
+        """Takes over torch's tensors, or its own, and a fresh optimizer state."""
+        with self._settings():
+            if tensors is None:
+                params, buffers = self.candidate.own(self.dtype)
+            else:
+                params, buffers = self.candidate.load(tensors)
+            self.state = State(params, buffers, None)
+            if self.optimizer is not None:
+                self.state = State(params, buffers, self.optimizer.init(params))
+        kinds = {"parameter": self._params(), "buffer": self._buffers()}
+        return {
+            Quantity("eval", kind, 0, name): array
+            for kind, arrays in kinds.items()
+            for name, array in arrays.items()
         }
-        return kinds, grads, buffers
 
-    def _differentiate(self, params, inputs, buffers, target, masks, *, train):
-        def objective(params, inputs):
-            key = jax.random.key(0) if train else None
-            with injected_into_jax(masks):
-                output, updated = self.model.apply(params, buffers, *inputs, train=train, key=key)
-            return self.loss(output, target), (output, updated)
+    def heard(self, batch: Sequence[np.ndarray], *, train: bool) -> Heard:
+        """The taps and masks of one pass, without computing it."""
+        question = (train, *(array.shape for array in batch))
+        if question not in self._heard:
+            with self._settings():
+                inputs = [jax.numpy.asarray(array) for array in batch[:-1]]
+                trees = (self.state.params, self.state.buffers)
+                self._heard[question] = hear(self._apply(train), *trees, *inputs)
+        return self._heard[question]
 
-        gradient = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True, allow_int=True)
-        return gradient(params, inputs)
+    def layouts(self, heard: Heard) -> dict[str, tuple[int, ...]]:
+        """The candidate's shapes of the activations that torch has too."""
+        named = ((self._name(mark), like.shape) for mark, like in heard.marks if mark.keep is None)
+        return {name: shape for name, shape in named if name is not None}
+
+    def shapes(self, batch: Sequence[np.ndarray], *, train: bool) -> dict[str, Any]:
+        """Shapes and dtypes of the output's leaves, without computing it."""
+        with self._settings():
+            inputs = [jax.numpy.asarray(array) for array in batch[:-1]]
+            apply = self._apply(train)
+            output, _ = jax.eval_shape(apply, self.state.params, self.state.buffers, *inputs)
+            return dict(leaves(output))
+
+    def stage(
+        self,
+        batch: Sequence[np.ndarray],
+        masks: Sequence[Mask],
+        step: int,
+        *,
+        train: bool,
+        forced: Mapping[str, Any] | None = None,
+    ) -> Record:
+        """Runs forward and backward, in training the update too, and records all of it."""
+        with self._settings():
+            *inputs, target = map(jax.numpy.asarray, batch)
+            heard = self.heard(batch, train=train)
+            told = Told([mask.kept for mask in masks], self._probes(heard), forced)
+            params, buffers, opt_state = self.state
+            (loss, (output, updated, seen)), (grads, input_grads, probed) = self.differentiate(
+                params, inputs, told.probes, buffers, target, told, train=train
+            )
+            kinds: dict[str, Mapping[str, Any]] = {
+                "activation": seen,
+                "output": dict(leaves(output)),
+                "mask": _mask_rows(heard, masks),
+                "loss": {"": loss},
+                "activation gradient": probed,
+                "gradient": self.candidate.to_torch(grads),
+                "input gradient": {
+                    str(i): g for i, g in enumerate(input_grads) if g.dtype != jax.dtypes.float0
+                },
+            }
+            if train and forced is None:
+                if self.update is not None:
+                    params, opt_state = self.update(grads, opt_state, params)
+                self.state = State(params, updated, opt_state)
+                kinds["buffer"] = self._buffers()
+                kinds["parameter"] = {} if self.update is None else self._params()
+        mode = "train" if train else "eval"
+        return {
+            Quantity(mode, kind, step, name): np.asarray(array)
+            for kind, arrays in kinds.items()
+            for name, array in arrays.items()
+        }
+
+    def _params(self) -> dict[str, np.ndarray]:
+        return self.candidate.to_torch(self.state.params)
+
+    def _buffers(self) -> dict[str, np.ndarray]:
+        return self.candidate.to_torch(self.state.buffers, buffers=True)
+
+    def _apply(self, train: bool) -> Callable[..., tuple[Any, Any]]:
+        key = jax.random.key(0) if train else None
+
+        def apply(params: Any, buffers: Any, *inputs: Any) -> tuple[Any, Any]:
+            with marked_masks():
+                return self.candidate.apply(params, buffers, *inputs, train=train, key=key)
+
+        return apply
+
+    def _name(self, mark: Mark) -> str | None:
+        """Torch's name of a tapped value, if torch has it."""
+        module = module_of(mark.name)
+        call = mark.name.replace(module, self.candidate.modules.get(module, module), 1)
+        name = activation_name(call, mark.leaf)
+        return name if name in self.activations else None
+
+    def _probes(self, heard: Heard) -> dict[str, jax.Array]:
+        return {
+            name: jax.numpy.zeros(like.shape, like.dtype)
+            for mark, like in heard.marks
+            if mark.keep is None
+            and jax.numpy.issubdtype(like.dtype, jax.numpy.floating)
+            and (name := self._name(mark)) is not None
+        }
+
+    def _differentiate(self, params, inputs, probes, buffers, target, told, *, train):
+        def objective(params, inputs, probes):
+            seen: dict[str, jax.Array] = {}
+            masks = Injected(told.masks)
+
+            def listener(mark: Mark, value: Any) -> Any:
+                if mark.keep is not None:
+                    return masks.next(value)
+                if (name := self._name(mark)) is None:
+                    return value
+                seen[name] = value
+                return self._passed(name, value, probes, told.forced)
+
+            apply = listen(self._apply(train), listener)
+            output, updated = apply(params, buffers, *inputs)
+            return self.loss(output, target), (output, updated, seen)
+
+        gradient = jax.value_and_grad(objective, argnums=(0, 1, 2), has_aux=True, allow_int=True)
+        return gradient(params, inputs, probes)
+
+    def _passed(self, name: str, value: Any, probes: Any, forced: Any) -> Any:
+        if name not in probes:
+            return value
+        if forced is None or name not in forced:
+            return value + probes[name]
+        return _forced(value, probes[name], *forced[name])
+
+    @contextmanager
+    def _settings(self) -> Generator[None]:
+        """x64 exactly where float64 is compared, products in full precision, blame on the user."""
+        x64 = jax.enable_x64(self.dtype == "float64")
+        with blamed("the candidate"), x64, jax.default_matmul_precision("highest"):
+            yield
+
+
+@jax.custom_vjp
+def _forced(value, probe, expected, gradient):
+    """Goes on with the expected value and, backwards, with the expected gradient."""
+    return expected.astype(value.dtype)
+
+
+def _forced_forward(value, probe, expected, gradient):
+    return _forced(value, probe, expected, gradient), gradient
+
+
+def _forced_backward(gradient, cotangent):
+    return gradient.astype(cotangent.dtype), cotangent, None, None
+
+
+_forced.defvjp(_forced_forward, _forced_backward)
+
+
+def _mask_rows(heard: Heard, masks: Sequence[Mask]) -> dict[str, np.ndarray]:
+    """What the candidate's masks are compared by, channels last turned into torch's order."""
+    rows = {}
+    asked = [(mark.keep, like.shape) for mark, like in heard.marks if mark.keep is not None]
+    for index, (keep, shape) in enumerate(asked):
+        expected = masks[index].kept.shape if index < len(masks) else shape
+        own = expected if fitting(expected, shape) is not None else shape
+        rows[str(index)] = np.array([keep, *own], np.float64)
+    return rows
 
 
 def _updated(optimizer, grads, opt_state, params):
     updates, opt_state = optimizer.update(grads, opt_state, params)
     return optax.apply_updates(params, updates), opt_state
-
-
-@contextmanager
-def _settings(dtype: str) -> Generator[None]:
-    """x64 exactly where float64 is compared, and products in full precision (no TF32)."""
-    with jax.enable_x64(dtype == "float64"), jax.default_matmul_precision("highest"):
-        yield

@@ -1,5 +1,8 @@
 """What both sides record, in the same order and under the same names."""
 
+import io
+import json
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,16 +10,19 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+ROOT = ""
+"""The name of the whole network among its modules."""
+
 
 class Quantity(NamedTuple):
     """One tensor of a run.
 
     Attributes:
         mode: ``"eval"`` or ``"train"``.
-        kind: ``"output"``, ``"loss"``, ``"gradient"``, ``"input gradient"``, ``"buffer"``,
-            ``"parameter"`` or ``"mask"``.
+        kind: one of :data:`fdl.parity.report.PHASES`: ``"activation"``, ``"gradient"``, ...
         step: 0 before training, t in and after the t-th training step.
-        name: which one of its kind.
+        name: which one of its kind. An activation is named by its module, with ``#k`` for the k-th
+            call and ``:leaf`` for one tensor of many.
     """
 
     mode: str
@@ -32,49 +38,91 @@ Batch = Sequence[Any]
 """``(*inputs, target)``: arrays, or anything that NumPy takes."""
 
 
-class Recording:
-    """Records on disk, so that a long run of a large network need not fit into memory."""
+class Store:
+    """Records in a zip file, so that a long run of a large network need not fit into memory."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.stages: list[list[Quantity]] = []
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
-    def append(self, record: Record) -> None:
-        """Writes one more stage."""
-        np.savez(self._file(len(self.stages)), *record.values())
-        self.stages.append(list(record))
+    def write(self, name: str, record: Record) -> None:
+        """Appends one stage."""
+        with zipfile.ZipFile(self.path, "a", allowZip64=True) as file:
+            file.writestr(f"{name}.json", json.dumps(list(record)))
+            for index, array in enumerate(record.values()):
+                with file.open(f"{name}/{index}.npy", "w", force_zip64=True) as entry:
+                    np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
 
-    def __len__(self) -> int:
-        return len(self.stages)
+    def read(self, name: str) -> Record:
+        """Returns a stage. Raises KeyError if there is none of that name."""
+        with zipfile.ZipFile(self.path) as file:
+            quantities = json.loads(file.read(f"{name}.json"))
+            arrays = (file.read(f"{name}/{index}.npy") for index in range(len(quantities)))
+            return {
+                Quantity(*quantity): np.load(io.BytesIO(array), allow_pickle=False)
+                for quantity, array in zip(quantities, arrays, strict=True)
+            }
 
-    def __iter__(self) -> Iterator[Record]:
-        for stage, quantities in enumerate(self.stages):
-            with np.load(self._file(stage)) as arrays:
-                yield dict(zip(quantities, arrays.values(), strict=True))
+    def write_note(self, name: str, value: Any) -> None:
+        """Adds a JSON value."""
+        with zipfile.ZipFile(self.path, "a", allowZip64=True) as file:
+            file.writestr(f"{name}.json", json.dumps(value))
 
-    def _file(self, stage: int) -> Path:
-        return self.folder / f"{stage}.npz"
-
-
-def leaves(tree: Any) -> dict[str, Any]:
-    """Flattens tuples, lists and dicts of tensors of any framework to ``{path: tensor}``."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in flat}
+    def read_note(self, name: str) -> Any:
+        """Returns a JSON value."""
+        with zipfile.ZipFile(self.path) as file:
+            return json.loads(file.read(f"{name}.json"))
 
 
-def recorded(mode: str, step: int, kinds: Mapping[str, Mapping[str, Any]]) -> Record:
-    """Builds a record from ``{kind: {name: array}}``."""
-    return {
-        Quantity(mode, kind, step, name): np.asarray(array)
-        for kind, arrays in kinds.items()
-        for name, array in arrays.items()
-    }
+def leaves(tree: Any) -> Iterator[tuple[str, Any]]:
+    """Yields ``(path, tensor)`` of tuples, lists and mappings of tensors, whatever the framework.
+
+    Named tuples count as tuples, torch's output classes as mappings; None is nothing.
+    """
+    if tree is None:
+        return
+    if isinstance(tree, Mapping):
+        items = [(str(key), value) for key, value in tree.items()]
+    elif isinstance(tree, tuple | list):
+        items = [(str(index), value) for index, value in enumerate(tree)]
+    elif hasattr(tree, "shape"):
+        yield "", tree
+        return
+    else:
+        flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+        yield from (
+            (jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in flat
+        )
+        return
+    for key, value in items:
+        for path, leaf in leaves(value):
+            yield f"{key}.{path}".rstrip("."), leaf
+
+
+def activation_name(call: str, leaf: str) -> str:
+    """The name of one tensor that a call of a module returned."""
+    return f"{call}:{leaf}" if leaf else call
+
+
+def module_of(name: str) -> str:
+    """The module whose activation has this name."""
+    return name.partition(":")[0].partition("#")[0]
+
+
+def owner_of(key: str) -> str:
+    """The module that has this parameter or buffer."""
+    return key.rpartition(".")[0]
 
 
 def cast(batch: Batch, dtype: str) -> list[np.ndarray]:
     """Arrays of a batch, floats in the given dtype and integers in torch's."""
-    arrays = [np.asarray(array) for array in batch]
-    return [a.astype(dtype if np.issubdtype(a.dtype, np.floating) else np.int64) for a in arrays]
+    return [cast_array(np.asarray(array), dtype) for array in batch]
+
+
+def cast_array(array: np.ndarray, dtype: str) -> np.ndarray:
+    """An array, a float in the given dtype, an integer in torch's, a boolean as it is."""
+    if array.dtype == bool:
+        return array
+    return array.astype(dtype if np.issubdtype(array.dtype, np.floating) else np.int64)
 
 
 def nudged(array: np.ndarray, generator: np.random.Generator) -> np.ndarray:

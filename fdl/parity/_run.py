@@ -1,60 +1,121 @@
-"""Runs torch and fdl through the same stages, and judges one against the other."""
+"""Runs torch and the candidate through the same stages, and judges one against the other."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
-from fdl._types import Model
-from fdl.parity._jax_side import JaxSide
-from fdl.parity._masks import sample
-from fdl.parity._record import Batch, Record, Recording, cast, nudged
-from fdl.parity._torch_side import TorchSide
-from fdl.parity.judge import Judge
+from fdl.parity._jax_side import JaxSide, State
+from fdl.parity._masks import fitting
+from fdl.parity._record import Quantity, Record
+from fdl.parity._reference import Reference
+from fdl.parity.candidates import Candidate
+from fdl.parity.judge import Judge, aligned
 from fdl.parity.report import Row
 from fdl.parity.tolerance import Tolerance
+
+
+class Evidence(NamedTuple):
+    """The first stage in which something differs, and all that is needed to look into it.
+
+    Attributes:
+        precision: the one that shows it.
+        index: of the stage.
+        rows: of that stage.
+        expected: torch in float64.
+        got: the candidate, in torch's layout.
+        history: the candidate's tensors at the start, then gradients and parameters of each step;
+            after this stage only those of the tensor that differs first.
+        side: the candidate.
+        state: what it had before the stage.
+    """
+
+    precision: str
+    index: int
+    rows: list[Row]
+    expected: Record
+    got: Record
+    history: list[Record]
+    side: JaxSide
+    state: State
+
+    @property
+    def judged(self) -> bool:
+        """Whether a stage was run, and not only the tensors that the candidate came with."""
+        return any(quantity.kind == "output" for quantity in self.got)
+
+    @property
+    def first(self) -> Row:
+        """The first row beyond its budget."""
+        return next(row for row in self.rows if not row.equal)
 
 
 class Run:
     """Everything that a comparison runs, and may run again from nudged parameters.
 
-    The stages are evaluation, every training step, and with an optimizer evaluation of what was
-    learnt. Torch in float64 goes through them once; what it computed is kept in a folder.
+    Args:
+        reference: torch.
+        candidate: JAX.
+        loss: the candidate's.
+        transform: the candidate's optimizer.
+        tolerance: what counts as equal.
+        load: whether the candidate takes torch's tensors over, or keeps its own.
     """
 
     def __init__(
         self,
-        reference: torch.nn.Module,
-        model: Model,
-        losses: tuple[Any, Any],
-        optimizer: tuple[Any, Any] | None,
-        batches: Sequence[Batch],
-        steps: int,
-        seed: int,
-        folder: Path,
+        reference: Reference,
+        candidate: Candidate,
+        loss: Any,
+        transform: Any,
+        tolerance: Tolerance,
+        *,
+        load: bool,
     ) -> None:
         self.reference = reference
-        self.model = model
-        self.losses = losses
-        self.factory, self.transform = optimizer or (None, None)
-        self.batches = batches
-        self.steps = steps
-        self.seed = seed
-        self.masks: list[list[np.ndarray]] = []
-        self.recording = Recording(folder)
+        self.candidate = candidate
+        self.loss = loss
+        self.transform = transform
+        self.tolerance = tolerance
+        self.load = load
+        self.evidence: Evidence | None = None
+        self.misfits: list[Row] = []
 
-    def float64(self, tolerance: Tolerance) -> list[Row]:
-        """Judges the meaning, in one run."""
-        judge = Judge(tolerance)
-        candidate = self._candidate("float64")
-        candidate.start(self._torch("float64").module)
-        stages = zip(self._oracle(candidate), self._stages(candidate), strict=True)
-        return [row for expected, got in stages for row in judge.float64(expected, got)]
+    def first_batch(self) -> list[np.ndarray]:
+        """What the networks see first, in float64."""
+        return self.reference.plan.batch(("eval", 0), "float64")
 
-    def float32(self, tolerance: Tolerance, draws: int) -> list[Row]:
-        """Judges the precision, over as many draws as it takes, up to `draws`.
+    def side(self, dtype: str, *, listen: bool) -> JaxSide:
+        """The candidate in some precision, fresh."""
+        names = self.reference.anatomy.activations if listen else []
+        return JaxSide(self.candidate, self.loss, self.transform, dtype, set(names))
+
+    def float64(self) -> list[Row]:
+        """Judges the meaning, module by module, in one run."""
+        side = self.side("float64", listen=True)
+        start = side.start(self.reference.start(None) if self.load else None)
+        rows = [] if self.load else self._own_tensors(side, start)
+        self.misfits = self._misfits(side)
+        if self.misfits:
+            return rows + self.misfits
+        judge, history = Judge(self.tolerance), [start]
+        for index, (mode, step) in enumerate(self.reference.plan.stages()):
+            before, expected = side.state, self.reference.oracle(index)
+            batch = self.reference.plan.batch((mode, step), "float64")
+            got = side.stage(batch, self.reference.masks(index), step, train=mode == "train")
+            judged = judge.float64(expected, got)
+            rows += judged
+            if mode == "train":
+                history.append(_remembered(got, self.evidence))
+            if self.evidence is None and not all(row.equal for row in judged):
+                turned = aligned(got, expected)
+                found = ("float64", index, judged, expected, turned, history, side, before)
+                self.evidence = Evidence(*found)
+        return rows
+
+    def float32(self, draws: int) -> list[Row]:
+        """Judges the precision of the plain program, over as many draws as it takes.
 
         Where a ReLU or a maximum is within rounding of its kink, one float32 run falls on one side
         and the next on the other, and its error jumps a thousandfold. So the error is judged over
@@ -62,70 +123,116 @@ class Run:
         error must be within the budget that torch's largest sets. More draws can only help, so
         they are made only while a tensor is beyond its budget.
         """
-        candidate = self._candidate("float32")
-        rows = self._draw(candidate, tolerance, 0)
+        side = self.side("float32", listen=False)
+        rows = self._draw(side, 0)
         for draw in range(1, draws):
             if all(row.equal for row in rows):
                 break
-            again = self._draw(candidate, tolerance, draw)
-            rows = [_pooled(*pair, tolerance) for pair in zip(rows, again, strict=True)]
+            again = self._draw(side, draw)
+            rows = [self._pooled(*pair) for pair in zip(rows, again, strict=True)]
         return rows
 
-    def _draw(self, candidate: JaxSide, tolerance: Tolerance, draw: int) -> list[Row]:
-        judge = Judge(tolerance)
-        reference = self._torch("float32")
-        if draw > 0:
-            reference.nudge(np.random.default_rng([self.seed, draw]))
-        candidate.start(reference.module)
-        sides = (self._oracle(candidate), self._stages(reference, draw))
-        stages = zip(*sides, self._stages(candidate, draw), strict=True)
-        return [row for stage in stages for row in judge.float32(*stage)]
+    def float32_modules(self) -> list[Row]:
+        """One more float32 run, module by module, to see where precision is lost."""
+        side = self.side("float32", listen=True)
+        return self._draw(side, 0, keep=True)
 
-    def _torch(self, dtype: str) -> TorchSide:
-        return TorchSide(self.reference, self.losses[0], self.factory, dtype)
+    def isolated(self, evidence: Evidence) -> list[Row]:
+        """Judges every module by itself: fed with torch's own activations and gradients."""
+        mode, step = self.reference.plan.stages()[evidence.index]
+        side, state = evidence.side, evidence.side.state
+        batch = self.reference.plan.batch((mode, step), side.dtype)
+        side.state = evidence.state
+        heard = side.heard(batch, train=mode == "train")
+        forced = self._forced(evidence, side.layouts(heard))
+        masks = self.reference.masks(evidence.index)
+        got = side.stage(batch, masks, step, train=mode == "train", forced=forced)
+        side.state = state
+        return Judge(self.tolerance).float64(evidence.expected, got)
 
-    def _candidate(self, dtype: str) -> JaxSide:
-        return JaxSide(self.model, self.losses[1], self.transform, dtype)
+    def _forced(self, evidence: Evidence, layouts: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+        """Torch's activations and gradients in the candidate's layout, where shapes fit."""
+        forced = {}
+        for quantity, value in evidence.expected.items():
+            own = layouts.get(quantity.name) if quantity.kind == "activation" else None
+            permutation = fitting(value.shape, own) if own is not None else None
+            gradient = evidence.expected.get(quantity._replace(kind="activation gradient"))
+            if permutation is not None and gradient is not None:
+                forced[quantity.name] = (value.transpose(permutation), gradient.transpose(permutation))
+        return forced
 
-    def _oracle(self, candidate: JaxSide) -> Iterator[Record]:
-        """Torch in float64: computed at the first request, read back at the next."""
-        if self.recording:
-            yield from self.recording
-            return
-        self._draw_masks(candidate)
-        for record in self._stages(self._torch("float64")):
-            self.recording.append(record)
-            yield record
+    def _draw(self, side: JaxSide, draw: int, *, keep: bool = False) -> list[Row]:
+        judge, rows = Judge(self.tolerance), []
+        side.start(self.reference.start(draw) if self.load else None)
+        for index, reference in enumerate(self.reference.float32(draw)):
+            mode, step = self.reference.plan.stages()[index]
+            before, batch = side.state, self.reference.plan.batch((mode, step), "float32", draw)
+            got = side.stage(batch, self.reference.masks(index), step, train=mode == "train")
+            expected = self.reference.oracle(index)
+            judged = judge.float32(expected, reference, got)
+            rows += judged
+            if keep and self.evidence is None and not all(row.equal for row in judged):
+                turned = aligned(got, expected)
+                found = ("float32", index, judged, expected, turned, [], side, before)
+                self.evidence = Evidence(*found)
+        return rows
 
-    def _draw_masks(self, candidate: JaxSide) -> None:
-        generator = np.random.default_rng(self.seed)
-        wanted = {}
-        for step in range(self.steps):
-            batch = self._batch(step, candidate.dtype, draw=0)
-            shapes = tuple(array.shape for array in batch)
-            if shapes not in wanted:
-                wanted[shapes] = candidate.wanted_masks(batch)
-            self.masks.append(sample(wanted[shapes], generator))
+    def _pooled(self, row: Row, again: Row) -> Row:
+        """Joins two draws of one tensor: the candidate's least error, torch's largest."""
+        own = max(row.reference_error or 0.0, again.reference_error or 0.0)
+        quantity = Quantity(row.mode, row.kind, row.step, row.name)
+        budget = self.tolerance.float32(quantity, own) if row.budget > 0 else 0.0
+        least = row if row.error <= again.error else again
+        return least._replace(reference_error=own, budget=budget)
 
-    def _stages(self, side: TorchSide | JaxSide, draw: int = 0) -> Iterator[Record]:
-        """What a side computes, stage by stage."""
-        yield side.evaluate(self._batch(0, side.dtype, draw), 0)
-        for step, masks in enumerate(self.masks, start=1):
-            yield side.train(self._batch(step - 1, side.dtype, draw), masks, step)
-        if self.factory is not None:
-            yield side.evaluate(self._batch(0, side.dtype, draw), self.steps)
+    def _own_tensors(self, side: JaxSide, start: Record) -> list[Row]:
+        """Judges the tensors that a candidate came with."""
+        tensors = self.reference.start(None)
+        expected = {q: tensors[q.name] for q in start}
+        rows = Judge(self.tolerance).float64(expected, start)
+        if not all(row.equal for row in rows):
+            found = ("float64", 0, rows, expected, start, [start], side, side.state)
+            self.evidence = Evidence(*found)
+        return rows
 
-    def _batch(self, index: int, dtype: str, draw: int) -> list[np.ndarray]:
-        """A batch in some dtype, its inputs nudged after draw 0."""
-        *inputs, target = cast(self.batches[index % len(self.batches)], dtype)
-        if draw > 0:
-            generator = np.random.default_rng([self.seed, draw, index])
-            inputs = [nudged(array, generator) for array in inputs]
-        return [*inputs, target]
+    def _misfits(self, side: JaxSide) -> list[Row]:
+        """Rows about outputs of another shape, found before the loss can trip over them."""
+        batch = self.first_batch()
+        shapes = {("output", name): x.shape for name, x in side.shapes(batch, train=False).items()}
+        expected = self.reference.oracle(0)
+        outputs = {q.name: a.shape for q, a in expected.items() if q.kind == "output"}
+        if {name: shape for (_, name), shape in shapes.items()} == outputs:
+            return []
+        for name, shape in side.layouts(side.heard(batch, train=False)).items():
+            shapes["activation", name] = shape
+        return list(_misfits(expected, shapes))
 
 
-def _pooled(row: Row, again: Row, tolerance: Tolerance) -> Row:
-    """Joins two draws of one tensor: the candidate's least error, torch's largest."""
-    own = max(row.reference_error or 0.0, again.reference_error or 0.0)
-    budget = tolerance.float32(row.kind, own) if row.budget > 0 else 0.0
-    return row._replace(error=min(row.error, again.error), reference_error=own, budget=budget)
+def _remembered(got: Record, evidence: Evidence | None) -> Record:
+    """What hypotheses about updates need of a step; after the first difference, of one tensor."""
+    gradients = [a for q, a in got.items() if q.kind == "gradient"]
+    norm = math.sqrt(sum(float(np.square(gradient).sum()) for gradient in gradients))
+    kept = {
+        q: array
+        for q, array in got.items()
+        if q.kind in ("gradient", "parameter")
+        and (evidence is None or q.name == evidence.first.name)
+    }
+    return kept | {Quantity("train", "norm", 0, ""): np.float64(norm)}
+
+
+def _misfits(expected: Record, shapes: dict[tuple[str, str], tuple[int, ...]]) -> Iterator[Row]:
+    for quantity, array in expected.items():
+        got = shapes.get((quantity.kind, quantity.name))
+        if quantity.kind == "output" and got is None:
+            note = "the candidate has none"
+        elif got is not None and fitting(array.shape, got) is None:
+            note = f"shape {got}, expected {array.shape}"
+        else:
+            continue
+        module = quantity.name.partition(":")[0] if quantity.kind == "activation" else ""
+        yield Row("float64", *quantity, module=module, error=math.inf, size=array.size, note=note)
+    for kind, name in shapes:
+        if kind == "output" and Quantity("eval", "output", 0, name) not in expected:
+            note = "the reference has none"
+            yield Row("float64", "eval", "output", 0, name, error=math.inf, note=note)

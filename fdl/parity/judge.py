@@ -2,14 +2,19 @@
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
-from fdl.parity._record import Quantity, Record
+from fdl.parity._masks import fitting
+from fdl.parity._record import Quantity, Record, module_of, owner_of
 from fdl.parity.report import Row
 from fdl.parity.tolerance import Tolerance
 
 Norm = Callable[[np.ndarray], float]
+
+OPTIONAL = frozenset({"activation", "activation gradient"})
+"""Kinds that a candidate need not show: a function taps what it likes."""
 
 
 def root_mean_square(tensor: np.ndarray) -> float:
@@ -35,35 +40,53 @@ class Judge:
 
     def float64(self, oracle: Record, candidate: Record) -> list[Row]:
         """Judges the candidate's meaning."""
-        errors = self._errors(candidate, oracle, root_mean_square)
-        budget = self.tolerance.float64
-        rows = [
-            _row("float64", quantity, oracle, candidate, (errors[quantity], None, budget))
-            for quantity in oracle
-        ]
+        candidate = aligned(candidate, oracle)
+        scales = self.scales(oracle, root_mean_square)
+        rows = []
+        for quantity in _shown(oracle, candidate):
+            pair = (oracle[quantity], candidate.get(quantity))
+            error = distance(pair[1], pair[0], scales[quantity], root_mean_square)
+            budget = self.tolerance.float64 * (factor := self.tolerance.factor(quantity))
+            rows.append(_row("float64", quantity, pair, scales[quantity], error, budget, factor))
         return rows + _surplus("float64", oracle, candidate)
 
     def float32(self, oracle: Record, reference: Record, candidate: Record) -> list[Row]:
         """Judges the candidate's precision against that of `reference`, torch in float32."""
-        errors = self._errors(candidate, oracle, maximum)
+        candidate = aligned(candidate, oracle)
+        scales = self.scales(oracle, maximum)
         rows = []
-        for quantity, own in self._errors(reference, oracle, maximum).items():
+        for quantity in _shown(oracle, candidate):
+            pair = (oracle[quantity], candidate.get(quantity))
+            own = distance(reference.get(quantity), pair[0], scales[quantity], maximum)
             key = (quantity.mode, quantity.kind, quantity.name)
             self._drift[key] = drift = max(own, self._drift.get(key, 0.0))
-            budget = self.tolerance.float32(quantity.kind, drift)
-            judged = (errors[quantity], drift, budget)
-            rows.append(_row("float32", quantity, oracle, candidate, judged))
+            error = distance(pair[1], pair[0], scales[quantity], maximum)
+            budget = self.tolerance.float32(quantity, drift)
+            factor = self.tolerance.factor(quantity)
+            row = _row("float32", quantity, pair, scales[quantity], error, budget, factor)
+            rows.append(row._replace(reference_error=drift))
         return rows + _surplus("float32", oracle, candidate)
 
-    def _errors(self, run: Record, oracle: Record, norm: Norm) -> dict[Quantity, float]:
-        """The error of every tensor, relative to its size or, above that, its kind's noise."""
+    def scales(self, oracle: Record, norm: Norm) -> dict[Quantity, float]:
+        """The size of every tensor or, if that is more, the noise of its kind."""
         sizes = {q: norm(_finite(tensor)) for q, tensor in oracle.items()}
         largest: dict[str, float] = {}
         for quantity, size in sizes.items():
             largest[quantity.kind] = max(size, largest.get(quantity.kind, 0.0))
         noise = self.tolerance.noise
-        scales = {q: max(size, noise * largest[q.kind]) for q, size in sizes.items()}
-        return {q: distance(run.get(q), oracle[q], scales[q], norm) for q in oracle}
+        return {q: max(size, noise * largest[q.kind]) for q, size in sizes.items()}
+
+
+def aligned(candidate: Record, oracle: Record) -> Record:
+    """The candidate's record with activations that have channels last in torch's layout."""
+    turned = dict(candidate)
+    for quantity, tensor in candidate.items():
+        expected = oracle.get(quantity)
+        if quantity.kind not in OPTIONAL or expected is None or expected.shape == tensor.shape:
+            continue
+        if (permutation := fitting(expected.shape, tensor.shape)) is not None:
+            turned[quantity] = tensor.transpose(np.argsort(permutation))
+    return turned
 
 
 def distance(tensor: np.ndarray | None, oracle: np.ndarray, scale: float, norm: Norm) -> float:
@@ -90,34 +113,81 @@ def distance(tensor: np.ndarray | None, oracle: np.ndarray, scale: float, norm: 
     return error / scale if scale > 0 else math.inf
 
 
+class Detail(NamedTuple):
+    """Where and how two tensors of one shape differ, element by element."""
+
+    cosine: float | None
+    worst_index: tuple[int, ...] | None
+    beyond: int
+
+
+def detail(tensor: np.ndarray | None, oracle: np.ndarray, allowed: float) -> Detail:
+    """Compares elements: cosine of the two, the index of the worst, the count beyond `allowed`."""
+    if tensor is None or tensor.shape != oracle.shape or not oracle.size:
+        return Detail(None, None, oracle.size)
+    got, expected = tensor.astype(np.float64).ravel(), oracle.astype(np.float64).ravel()
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(got - expected)
+    difference[(got == expected) | (np.isnan(got) & np.isnan(expected))] = 0.0
+    difference[np.isnan(difference)] = math.inf
+    worst = np.unravel_index(int(difference.argmax()), oracle.shape)
+    with np.errstate(invalid="ignore", over="ignore"):
+        lengths = math.sqrt(got @ got) * math.sqrt(expected @ expected)
+        cosine = float(got @ expected) / lengths if lengths > 0 else None
+    if cosine is not None and not math.isfinite(cosine):
+        cosine = None
+    return Detail(cosine, tuple(map(int, worst)), int((difference > allowed).sum()))
+
+
+def _shown(oracle: Record, candidate: Record) -> list[Quantity]:
+    return [q for q in oracle if q.kind not in OPTIONAL or q in candidate]
+
+
 def _row(
     precision: str,
     quantity: Quantity,
-    oracle: Record,
-    candidate: Record,
-    judged: tuple[float, float | None, float],
+    pair: tuple[np.ndarray, np.ndarray | None],
+    scale: float,
+    error: float,
+    budget: float,
+    factor: float,
 ) -> Row:
-    """One row; `judged` is error, torch's own error, and budget, which is 0 for integers."""
-    expected, got = oracle[quantity], candidate.get(quantity)
-    error, own, budget = judged
+    """One row about (expected, got); the budget of integers is 0."""
+    expected, got = pair
+    budget = budget if np.issubdtype(expected.dtype, np.floating) else 0.0
     note = ""
     if got is None:
         note = "the candidate has none"
     elif got.shape != expected.shape:
         note = f"shape {got.shape}, expected {expected.shape}"
-    return Row(precision, *quantity, error, own, budget if _is_float(expected) else 0.0, note)
+    return Row(
+        precision,
+        *quantity,
+        module=_module(quantity),
+        error=error,
+        reference_error=None,
+        budget=budget,
+        factor=factor,
+        **detail(got, expected, budget * scale)._asdict(),
+        size=expected.size,
+        note=note,
+    )
 
 
 def _surplus(precision: str, oracle: Record, candidate: Record) -> list[Row]:
     """Rows for what the candidate computes and the reference does not."""
-    note = "the reference has none"
-    extra = (quantity for quantity in candidate if quantity not in oracle)
-    return [Row(precision, *quantity, math.inf, None, 0.0, note) for quantity in extra]
+    return [
+        Row(precision, *q, module=_module(q), error=math.inf, note="the reference has none")
+        for q in candidate
+        if q not in oracle and q.kind not in OPTIONAL
+    ]
+
+
+def _module(quantity: Quantity) -> str:
+    if quantity.kind in OPTIONAL:
+        return module_of(quantity.name)
+    return owner_of(quantity.name) if quantity.kind in ("gradient", "buffer", "parameter") else ""
 
 
 def _finite(tensor: np.ndarray) -> np.ndarray:
     return tensor[np.isfinite(tensor)].astype(np.float64)
-
-
-def _is_float(tensor: np.ndarray) -> bool:
-    return np.issubdtype(tensor.dtype, np.floating)

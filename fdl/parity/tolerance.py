@@ -1,9 +1,12 @@
 """The one table of tolerances: nothing else in fdl or its tests names one."""
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 import numpy as np
+
+from fdl.parity._record import Quantity
 
 
 class Tolerance(NamedTuple):
@@ -18,37 +21,37 @@ class Tolerance(NamedTuple):
 
     Attributes:
         float64: largest error in float64, where only the meaning can differ.
-        factors: for each kind of quantity, how many times PyTorch's own float32 error, measured
-            against PyTorch in float64, the float32 error may be.
+        multiple: how many times PyTorch's own float32 error, measured against PyTorch in float64,
+            the float32 error may be.
         floor: errors below so many float32 epsilons pass whatever PyTorch's own error is.
         draws: how many float32 runs, a unit in the last place apart, an error is looked for in.
         noise: share of the largest tensor of a kind below which a tensor is rounding.
+        factors: by pattern (``"*.running_var"`` for names, ``"gradient *"`` with the kind), what
+            budgets are multiplied by; the first that fits counts.
     """
 
     float64: float
-    factors: Mapping[str, float]
+    multiple: float
     floor: float
     draws: int
     noise: float
+    factors: Mapping[str, float]
 
-    def float32(self, quantity: str, reference_error: float) -> float:
+    def factor(self, quantity: Quantity) -> float:
+        """What the budget of a tensor is multiplied by."""
+        names = (quantity.name, f"{quantity.kind} {quantity.name}")
+        fitting = (
+            factor
+            for pattern, factor in self.factors.items()
+            if any(fnmatchcase(name, pattern) for name in names)
+        )
+        return next(fitting, 1.0)
+
+    def float32(self, quantity: Quantity, reference_error: float) -> float:
         """Largest error in float32, given PyTorch's own."""
         epsilon = float(np.finfo(np.float32).eps)
-        return max(self.factors[quantity] * reference_error, self.floor * epsilon)
+        budget = max(self.multiple * reference_error, self.floor * epsilon)
+        return budget * self.factor(quantity)
 
 
-TOLERANCE = Tolerance(
-    float64=1e-10,
-    factors={
-        "output": 4,
-        "loss": 4,
-        "gradient": 4,
-        "input gradient": 4,
-        "buffer": 4,
-        "parameter": 4,
-        "mask": 0,
-    },
-    floor=16,
-    draws=5,
-    noise=1e-4,
-)
+TOLERANCE = Tolerance(float64=1e-10, multiple=4, floor=16, draws=5, noise=1e-4, factors={})

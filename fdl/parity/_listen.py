@@ -1,0 +1,133 @@
+"""Hearing taps: evaluates a traced function equation by equation, and hands over what is marked."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxprs_in_params
+
+from fdl._taps import listening, tap_p
+
+TRANSPARENT = frozenset({"jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint"})
+"""Calls that only group equations; taps inside them are heard, inside a loop they are not."""
+
+
+class Mark(NamedTuple):
+    """One marked value.
+
+    Attributes:
+        name: of the tap, the k-th under one name (k > 1) as ``name#k``; ``""`` too for a mask.
+        leaf: which part of the tapped pytree.
+        keep: for a dropout mask the probability of keeping an element, else None.
+    """
+
+    name: str
+    leaf: str
+    keep: float | None
+
+
+class Heard(NamedTuple):
+    """What a function marks, without computing it: marks with shapes, and taps out of reach."""
+
+    marks: list[tuple[Mark, jax.ShapeDtypeStruct]]
+    hidden: list[str]
+
+
+Listener = Callable[[Mark, Any], Any]
+
+
+def listen(function: Callable[..., Any], listener: Listener) -> Callable[..., Any]:
+    """The function with ``value = listener(mark, value)`` at every mark, in order of execution."""
+
+    def heard(*args: Any) -> Any:
+        with listening():
+            closed, shape = jax.make_jaxpr(function, return_shape=True)(*args)
+        outputs = _evaluate(closed.jaxpr, closed.consts, jax.tree.leaves(args), listener, Counter())
+        return jax.tree.unflatten(jax.tree.structure(shape), outputs)
+
+    return heard
+
+
+def hear(function: Callable[..., Any], *args: Any) -> Heard:
+    """Finds out what a function marks, without computing it."""
+    marks: list[tuple[Mark, jax.ShapeDtypeStruct]] = []
+
+    def note(mark: Mark, value: Any) -> Any:
+        marks.append((mark, jax.ShapeDtypeStruct(value.shape, value.dtype)))
+        return value
+
+    jax.eval_shape(listen(function, note), *args)
+    with listening():
+        closed = jax.make_jaxpr(function)(*args)
+    return Heard(marks, sorted(set(_hidden(closed.jaxpr))))
+
+
+def _evaluate(jaxpr: Jaxpr, consts: Any, args: Any, listener: Listener, calls: Counter) -> list[Any]:
+    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, Literal) else values[atom]
+
+    for equation in jaxpr.eqns:
+        inputs = [read(atom) for atom in equation.invars]
+        if equation.primitive is tap_p:
+            outputs = [listener(_mark(equation.params, calls), inputs[0])]
+        elif _transparent(equation):
+            inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+            body, captured = _opened(inner)
+            outputs = _evaluate(body, captured, inputs, listener, calls)
+        else:
+            outputs = _bound(equation, inputs)
+        values.update(zip(equation.outvars, outputs, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def _bound(equation: Any, inputs: list[Any]) -> list[Any]:
+    """Binds one equation as it stands."""
+    bound = equation.primitive.get_bind_params(equation.params)
+    functions, params = bound if isinstance(bound, tuple) else ((), bound)  # older: a pair
+    with equation.ctx.manager:
+        outputs = equation.primitive.bind(*functions, *inputs, **params)
+    return outputs if equation.primitive.multiple_results else [outputs]
+
+
+def _mark(params: dict[str, Any], calls: Counter) -> Mark:
+    if "keep" in params:
+        return Mark("", "", params["keep"])
+    calls[params["name"], params["leaf"]] += 1
+    call = calls[params["name"], params["leaf"]]
+    name = params["name"] if call == 1 else f"{params['name']}#{call}"
+    return Mark(name, params["leaf"], None)
+
+
+def _transparent(equation: Any) -> bool:
+    return equation.primitive.name in TRANSPARENT and any(
+        _has_taps(inner) for inner in jaxprs_in_params(equation.params)
+    )
+
+
+def _opened(inner: Any) -> tuple[Jaxpr, Any]:
+    return (inner.jaxpr, inner.consts) if isinstance(inner, ClosedJaxpr) else (inner, ())
+
+
+def _has_taps(jaxpr: Jaxpr) -> bool:
+    return any(
+        equation.primitive is tap_p or any(map(_has_taps, jaxprs_in_params(equation.params)))
+        for equation in jaxpr.eqns
+    )
+
+
+def _hidden(jaxpr: Jaxpr) -> list[str]:
+    """Names of taps inside loops and branches."""
+    found = []
+    for equation in jaxpr.eqns:
+        for inner in jaxprs_in_params(equation.params):
+            found += _hidden(inner) if _transparent(equation) else _names(inner)
+    return found
+
+
+def _names(jaxpr: Jaxpr) -> list[str]:
+    own = [e.params.get("name", "a dropout mask") for e in jaxpr.eqns if e.primitive is tap_p]
+    inner = [inner for e in jaxpr.eqns for inner in jaxprs_in_params(e.params)]
+    return own + [name for part in inner for name in _names(part)]

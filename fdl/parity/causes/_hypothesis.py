@@ -1,0 +1,51 @@
+"""What a hypothesis is: a change of one torch call that a wrong port may have made."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from fdl.parity._calls import Call, Rewrite
+
+Variants = Iterator[tuple[str, Rewrite]]
+
+EXACT = 1e-4
+"""A hypothesis must take away all but this share of the error: the same numbers, but for rounding."""
+
+ROUGH = 0.2
+"""The share for hypotheses about rounding, where the order of additions is not known."""
+
+
+class Hypothesis(NamedTuple):
+    """One way to be wrong.
+
+    Attributes:
+        name: a short one, as a report prints it.
+        functions: names of the torch functions that it is about.
+        variants: ``variants(call)`` yields sentences and rewrites to try on such a call; a rewrite
+            must take everything from the call that it is given.
+        residual: the share of the error that it may leave.
+    """
+
+    name: str
+    functions: frozenset[str]
+    variants: Callable[[Call], Variants]
+    residual: float = EXACT
+
+
+def hypothesis(name: str, *functions: str, residual: float = EXACT) -> Callable[..., Hypothesis]:
+    """Makes a :class:`Hypothesis` of a generator of variants."""
+
+    def make(variants: Callable[[Call], Variants]) -> Hypothesis:
+        return Hypothesis(name, frozenset(functions), variants, residual)
+
+    return make
+
+
+def closeness(error: float) -> int:
+    """The order of magnitude of what a hypothesis leaves; rounding is all alike."""
+    return round(math.log10(max(error, 1e-14))) if math.isfinite(error) else 0
+
+
+def after(change: Callable[[Any, Call], Any]) -> Rewrite:
+    """Runs the call and changes what it returned."""
+    return lambda call: change(call.run(), call)

@@ -1,0 +1,41 @@
+"""Which calls of torch functions may be at fault, given the first tensor that differs."""
+
+from collections.abc import Sequence
+
+from fdl.parity._calls import Site
+from fdl.parity._locate import innermost
+from fdl.parity._record import module_of
+from fdl.parity._torch_side import Pass
+from fdl.parity.report import Row
+
+
+def suspected(row: Row, run: Pass, shown: Sequence[str]) -> list[Site]:
+    """The calls between the last tensor that is known to be right and the first that is wrong.
+
+    Args:
+        row: the first row beyond its budget.
+        run: the pass through torch.
+        shown: names of the activations that were compared.
+    """
+    sites, spans = run.calls.sites, run.capture.spans
+    heard = {name.partition(":")[0] for name in shown}
+    if row.phase == "loss":
+        return [site for site in sites if site.phase == "loss"]
+    if row.kind in ("activation", "output", "mask"):
+        calls = list(spans)
+        position = calls.index(row.name.partition(":")[0]) if row.kind == "activation" else -1
+        end = spans[calls[position]][1]
+        start = max((spans[call][1] for call in calls[:position] if call in heard), default=0)
+        return [site for site in sites if start <= site.index < end and site.phase == "forward"]
+    if row.kind == "activation gradient":
+        consumers = innermost(run.capture.consumers.get(row.name, []))
+        parent = row.module.rpartition(".")[0]
+        start = spans[row.name.partition(":")[0]][1]
+        ends = [spans[call][1] for call in spans if module_of(call) in consumers]
+        end = max(ends, default=len(sites))
+        return [s for s in sites[start:end] if s.module in (*consumers, parent) or not consumers]
+    if row.kind == "input gradient":
+        consumers = innermost(run.capture.consumers.get(f"input {row.name}", []))
+        return [site for site in sites if not consumers or site.module in consumers]
+    owned = [site for site in sites if site.module == row.module]
+    return owned if heard or row.phase == "buffer" else [*sites]

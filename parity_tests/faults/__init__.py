@@ -1,0 +1,9 @@
+"""The planted-fault suite: a table that grows with every family of layers, optimizers, models."""
+
+from faults import mlp
+from faults.table import Fault, Pair
+
+FAMILIES = (mlp,)
+
+PAIRS: dict[str, Pair] = {name: pair for family in FAMILIES for name, pair in family.PAIRS.items()}
+FAULTS: list[Fault] = [fault for family in FAMILIES for fault in family.FAULTS]
