@@ -1,15 +1,12 @@
 """Functional deep learning: PyTorch's building blocks as pure functions in JAX, proven equal."""
 
 from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING
-
-from fdl import functional, models, nn, optim
-from fdl._model import as_model
-from fdl._types import Buffers, Model, Params
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fdl import bench, data, interop, parity, plots, train
+    from fdl import bench, data, functional, interop, models, nn, optim, parity, plots, train
+    from fdl._model import as_model
+    from fdl._types import Buffers, Model, Params
 
 __all__ = [
     "Buffers",
@@ -28,9 +25,22 @@ __all__ = [
     "train",
 ]
 
+_HOMES = {
+    "Buffers": "fdl._types",
+    "Model": "fdl._types",
+    "Params": "fdl._types",
+    "as_model": "fdl._model",
+}
 
-def __getattr__(name: str) -> ModuleType:
-    """Imports the remaining rooms when they are first asked for: ``import fdl`` stays quick."""
+
+def __getattr__(name: str) -> Any:
+    """Imports a name when it is first asked for: ``import fdl`` stays quick, also for pytest."""
+    if name in _HOMES:
+        return globals().setdefault(name, getattr(import_module(_HOMES[name]), name))
     if name in __all__:
         return import_module(f"fdl.{name}")
     raise AttributeError(f"module 'fdl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,7 +8,7 @@ import jax
 from flax import nnx
 
 from fdl._checks import check_tensors
-from fdl._taps import Sink, intercepted, is_listening, numbered, tap
+from fdl._taps import Sink, intercepted, is_listening, numbered, tap, tap_input
 from fdl._types import Buffers, Model, Params
 
 
@@ -68,7 +68,8 @@ def as_model(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
         key: jax.Array | None = None,
     ) -> tuple[Any, Buffers]:
         module = bind(params, buffers, train, key)
-        output = _listened(module, tap)(*inputs) if is_listening() else module(*inputs)
+        heard = _listened(module, tap, tap_input) if is_listening() else module
+        output = heard(*inputs)
         _, _, _, updated = nnx.split(module, nnx.Param, nnx.RngState, ...)
         return output, _flat(updated)
 
@@ -92,12 +93,12 @@ def as_model(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
     return Model(init, apply, trace)
 
 
-def _listened(module: nnx.Module, sink: Sink) -> Callable[..., Any]:
-    """The module as a function, with the outputs of all modules inside handed to `sink`."""
+def _listened(module: nnx.Module, *sinks: Sink) -> Callable[..., Any]:
+    """The module as a function, all modules inside as in :func:`fdl._taps.intercepted`."""
     names = {_name(path): part for path, part in nnx.iter_modules(module)}
 
     def call(*inputs: Any) -> Any:
-        with intercepted(names, sink):
+        with intercepted(names, *sinks):
             return module(*inputs)
 
     return call

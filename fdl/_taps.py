@@ -20,6 +20,9 @@ from jax.interpreters import ad, batching, mlir
 Sink = Callable[[str, Any], Any]
 """What is done with a module's output: ``sink(name, output) -> output``."""
 
+GIVEN = "<"
+"""What the name of a module's input begins with."""
+
 tap_p = Primitive("tap")
 tap_p.def_impl(lambda x, **_: x)
 tap_p.def_abstract_eval(lambda x, **_: x)
@@ -94,30 +97,39 @@ def is_listening() -> bool:
     return _listening.get()
 
 
+def tap_input(name: str, x: Any) -> Any:
+    """Names what a module is given: :func:`tap` under the module's name with :data:`GIVEN`."""
+    return tap(f"{GIVEN}{name}", x)
+
+
 @contextmanager
-def intercepted(modules: Mapping[str, Any], sink: Sink) -> Generator[None]:
+def intercepted(
+    modules: Mapping[str, Any], sink: Sink, given: Sink = lambda _name, args: args
+) -> Generator[None]:
     """Hands the output of every call of these modules to `sink`.
 
     Args:
         modules: module objects by name; a module called inside itself (``super().__call__``) counts
             once.
         sink: gets name and output, returns the output to go on with.
+        given: gets name and positional arguments, returns the arguments to go on with.
     """
-    names = {id(module): name for name, module in reversed(modules.items())}
+    names = {id(module): name for name, module in reversed([*modules.items()])}
     running: set[int] = set()
 
     def heard(call: Callable[..., Any]) -> Callable[..., Any]:
-        def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
+        def listened(self: Any, *args: Any, **kwargs: Any) -> Any:
             known = _names.get() or {}
             if id(self) not in known or id(self) in running:
                 return call(self, *args, **kwargs)
             running.add(id(self))
             try:
-                return sink(known[id(self)], call(self, *args, **kwargs))
+                name = known[id(self)]
+                return sink(name, call(self, *given(name, args), **kwargs))
             finally:
                 running.discard(id(self))
 
-        return __call__
+        return listened
 
     kinds = {type(module) for module in modules.values() if callable(module)}
     token = _names.set(names)

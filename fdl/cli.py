@@ -1,11 +1,13 @@
-"""The command line: ``fdl demo`` and ``fdl bench``."""
+"""The command line: ``fdl demo``, ``fdl bench`` and ``fdl parity``."""
 
+import traceback
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 app = typer.Typer(
     help="PyTorch's models and optimizers as pure functions in JAX, proven equal.",
@@ -62,10 +64,31 @@ def bench(
         console.print(f"wrote {path}")
 
 
+@app.command(
+    add_help_option=False,
+    context_settings={
+        "allow_extra_args": True,
+        "allow_interspersed_args": False,
+        "ignore_unknown_options": True,
+    },
+)
+def parity(context: typer.Context) -> None:
+    """Find the first place where a JAX network leaves PyTorch, and why; or that there is none."""
+    from fdl.parity import cli  # imports jax: `fdl --help` need not wait for it
+
+    command = typer.main.get_command(cli.app)
+    with command.make_context("parity", context.args, parent=context.parent) as inner:
+        command.invoke(inner)
+
+
 def main() -> None:
     """Runs the command line; bad input ends in one line and exit code 2, not in a traceback."""
     try:
         app()
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        Console(stderr=True).print(f"[bold red]error[/] {error}", highlight=False)
+    except (ValueError, OSError, ImportError) as error:
+        message = escape(str(error))
+        Console(stderr=True).print(f"[bold red]error[/] {message}", highlight=False, soft_wrap=True)
         raise SystemExit(2) from error
+    except Exception as error:
+        traceback.print_exc()
+        raise SystemExit(2) from error  # 1 would say "different"

@@ -154,7 +154,7 @@ def near(x: jax.Array, y: jax.Array) -> None:
     x, y = np.asarray(x), np.asarray(y)
     scale = fdl.parity.judge.maximum(y.astype(np.float64))
     error = fdl.parity.judge.distance(x, y, scale, fdl.parity.judge.maximum)
-    assert error <= fdl.parity.TOLERANCE.float32("output", 0.0)
+    assert error <= fdl.parity.TOLERANCE.float32(0.0)
 
 
 @every_factory

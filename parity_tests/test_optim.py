@@ -140,7 +140,7 @@ def test_every_step_is_as_precise_as_torchs_in_float32(option, changing):
                 for run in (path, reference)
             )
             own = max(own, own_now)
-            assert error <= TOLERANCE.float32("parameter", own), (name, step)
+            assert error <= TOLERANCE.float32(own), (name, step)
 
 
 @each_option
@@ -224,7 +224,7 @@ def test_is_a_link_of_a_chain_under_one_jit(name):
         clipped = jax.tree.map(lambda g: g / 13, GRADS)
         expected, alone = optimizer.update(clipped, alone, PARAMS)
     assert update._cache_size() == 1
-    assert max(distances(updates, as_numpy(expected)).values()) <= TOLERANCE.float32("parameter", 0)
+    assert max(distances(updates, as_numpy(expected)).values()) <= TOLERANCE.float32(0)
 
 
 @pytest.mark.parametrize("name", TORCH)
@@ -235,7 +235,7 @@ def test_hyperparameters_can_be_injected(name):
     updates, state = jax.jit(injected.update)(GRADS, injected.init(PARAMS), PARAMS)
     expected, _ = plain.update(GRADS, plain.init(PARAMS), PARAMS)
     assert set(options) <= set(state.hyperparams)
-    assert max(distances(updates, as_numpy(expected)).values()) <= TOLERANCE.float32("parameter", 0)
+    assert max(distances(updates, as_numpy(expected)).values()) <= TOLERANCE.float32(0)
 
 
 def as_numpy(tree: dict[str, jax.Array]) -> dict[str, np.ndarray]:
@@ -262,13 +262,13 @@ def test_bias_correction_is_precise_in_float32(beta):
     steps = np.arange(1, 10_001)
     exact = -np.expm1(steps * np.log(beta))
     errors = np.abs(np.asarray(bias_correction(beta, jnp.asarray(steps))) / exact - 1)
-    assert errors.max() <= TOLERANCE.float32("parameter", 0)
+    assert errors.max() <= TOLERANCE.float32(0)
 
 
 def test_naive_bias_correction_would_be_found():
     naive = 1 - np.float32(0.999) ** np.arange(1, 10_001, dtype=np.float32)
     exact = -np.expm1(np.arange(1, 10_001) * np.log(0.999))
-    assert np.abs(naive / exact - 1).max() > TOLERANCE.float32("parameter", 0)
+    assert np.abs(naive / exact - 1).max() > TOLERANCE.float32(0)
 
 
 def test_schedule_is_called_with_a_float_of_the_default_width():

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +13,9 @@ from rich.console import Console
 
 import fdl
 from fdl import nn
-from fdl.parity import TOLERANCE, Report, Row
-from fdl.parity.judge import distance, maximum, root_mean_square
+from fdl.parity import TOLERANCE, Cause, Check, Divergence, Report, Row
+from fdl.parity._record import Quantity
+from fdl.parity.judge import Judge, distance, maximum, root_mean_square
 
 EPSILON = float(np.finfo(np.float64).eps)
 
@@ -50,9 +52,9 @@ def test_a_transposed_matrix_of_equal_mean_is_far():
 
 
 def test_float32_budget_follows_torch_with_a_floor():
-    floor = TOLERANCE.float32("output", 0.0)
+    floor = TOLERANCE.float32(0.0)
     assert floor == TOLERANCE.floor * np.finfo(np.float32).eps
-    assert TOLERANCE.float32("output", 1.0) == TOLERANCE.factors["output"]
+    assert TOLERANCE.float32(1.0) == TOLERANCE.multiple
 
 
 def linear_pair() -> tuple[torch.nn.Module, fdl.Model]:
@@ -130,7 +132,7 @@ def test_an_output_that_is_missing_is_different():
     assert not report.equal
     assert report.first_divergence is not None
     assert report.first_divergence.name == "extra"
-    assert report.first_divergence.note == "the candidate has none"
+    assert [row.note for row in report.rows if not row.equal] == ["the candidate has none"]
 
 
 def test_nan_in_the_candidate_alone_is_different():
@@ -185,45 +187,132 @@ def test_batches_need_a_target(batches):
 
 def test_a_model_with_other_keys_cannot_be_compared():
     twin, _ = linear_pair()
-    with pytest.raises(ValueError, match=r"state_dict do not fit this model.*missing '2.weight'"):
-        fdl.parity.compare(twin, fdl.models.mlp([4, 5, 3]), [BATCH], loss="cross_entropy")
+    report = fdl.parity.compare(twin, fdl.models.mlp([4, 5, 3]), [BATCH], loss="cross_entropy")
+    assert report.verdict == "not compared"
+    assert report.exit_code == 2
+    assert not report.equal
+    assert report.failure is not None
+    assert "2.weight" in report.failure
+    assert "NOT COMPARED" in str(report)
+
+
+def row(precision: str, mode: str, kind: str, step: int, name: str, **measured: Any) -> Row:
+    return Row(precision, mode, kind, step, name, **measured)
 
 
 ROWS = [
-    Row("float64", "eval", "output", 0, "", 1e-12, None, 1e-10),
-    Row("float64", "train", "gradient", 1, "a.weight", 3e-10, None, 1e-10),
-    Row("float64", "train", "gradient", 2, "a.weight", 9e-10, None, 1e-10, "a note"),
-    Row("float32", "eval", "output", 0, "", math.inf, 1e-7, 2e-6, "shape (1,), expected (2,)"),
+    row("float64", "eval", "output", 0, "", error=1e-12, budget=1e-10),
+    row("float64", "train", "gradient", 1, "a.weight", module="a", error=3e-10, budget=1e-10),
+    row("float64", "train", "gradient", 2, "a.weight", error=9e-10, budget=1e-10, factor=10.0),
+    row(
+        *("float32", "eval", "output", 0, ""),
+        error=math.inf,
+        reference_error=1e-7,
+        budget=2e-6,
+        note="shape (1,), expected (2,)",
+    ),
 ]
+CAUSE = Cause("transposed weight", "a", "in and out are exchanged", 1e-16)
+FIRST = Divergence(
+    *("a", "backward", 1, "float64", "train", "gradient", "a.weight", 3e-10, 1e-10),
+    cause=str(CAUSE),
+    causes=(CAUSE,),
+    scope="here",
+)
+REPORT = Report(ROWS, (Check("x64", "wrong", "float32"),), FIRST)
 
 
-def test_report_finds_first_and_worst():
-    report = Report(ROWS)
-    assert not report.equal
-    assert report.first_divergence == ROWS[1]
-    assert report.worst() == [ROWS[0], ROWS[2], ROWS[3]]
+def test_report_finds_the_worst_of_each_kind():
+    assert not REPORT.equal
+    assert REPORT.verdict == "different"
+    assert REPORT.exit_code == 1
+    assert REPORT.worst() == [ROWS[0], ROWS[2], ROWS[3]]
     assert Report(ROWS[:1]).equal
-    assert Report(ROWS[:1]).first_divergence is None
+    assert Report(ROWS[:1]).exit_code == 0
+
+
+def test_rows_know_their_phase():
+    assert [r.phase for r in ROWS] == ["forward", "backward", "backward", "forward"]
+    assert row("float64", "train", "parameter", 1, "a").phase == "update"
+    assert row("float64", "eval", "parameter", 0, "a").phase == "forward"
 
 
 def test_report_as_json_is_complete():
-    loaded = json.loads(Report(ROWS).to_json())
-    assert loaded["equal"] is False
-    assert [row["equal"] for row in loaded["rows"]] == [True, False, False, False]
+    loaded = json.loads(REPORT.to_json())
+    assert loaded["schema"] == "fdl.parity/1"
+    assert loaded["verdict"] == "different"
+    assert [r["equal"] for r in loaded["rows"]] == [True, False, False, False]
     assert loaded["rows"][3]["error"] == "inf"
-    assert set(loaded["rows"][0]) == {*Row._fields, "equal"}
+    assert set(loaded["rows"][0]) == {*Row._fields, "equal", "phase"}
+    assert set(loaded["first_divergence"]) == set(Divergence._fields)
+    assert loaded["first_divergence"]["causes"] == [CAUSE._asdict()]
+    assert loaded["preflight"] == [REPORT.preflight[0]._asdict()]
 
 
 @pytest.mark.parametrize("width", [80, 140])
 def test_report_prints_at_any_width(width):
     file = io.StringIO()
-    Console(width=width, file=file).print(Report(ROWS))
+    Console(width=width, file=file).print(REPORT)
     text = file.getvalue()
     assert "DIFFERENT: 3 of 4 tensors are beyond budget" in text
+    assert "backward of module 'a'" in text
+    assert "cause: transposed weight" in text
+    assert "wrong: x64" in text
+    assert "multiplied by 10: 1 tensors" in text
     assert "1.0e-12" in text
     assert ("a.weight step 2" in text) == (width == 140)
     assert max(map(len, text.splitlines())) <= width
 
 
+def test_report_is_saved_by_its_name(tmp_path):
+    assert json.loads(REPORT.save(tmp_path / "r.json").read_text())["verdict"] == "different"
+    assert "<html" in REPORT.save(tmp_path / "deep" / "r.html").read_text()
+    with pytest.raises(ValueError, match=r"expected a name that ends in .json or .html"):
+        REPORT.save(tmp_path / "r.txt")
+
+
 def test_nan_is_never_equal():
-    assert not Row("float64", "eval", "output", 0, "", math.nan, None, math.inf).equal
+    assert not row("float64", "eval", "output", 0, "", error=math.nan, budget=math.inf).equal
+
+
+def test_a_factor_belongs_to_a_name_or_to_a_kind_and_a_name():
+    tolerance = TOLERANCE._replace(factors={"gradient a.*": 3.0, "*.bias": 10.0})
+    assert tolerance.factor(Quantity("train", "gradient", 1, "a.bias")) == 3.0
+    assert tolerance.factor(Quantity("train", "parameter", 1, "a.bias")) == 10.0
+    assert tolerance.factor(Quantity("train", "parameter", 1, "a.weight")) == 1.0
+
+
+def test_factors_widen_the_budget_of_what_they_name_alone():
+    """An error of 3e-10 passes where 10 times the budget is allowed."""
+    oracle = {Quantity("train", "gradient", 1, name): np.ones(4) for name in ("a.bias", "b.bias")}
+    candidate = {quantity: tensor + 3e-10 for quantity, tensor in oracle.items()}
+    judge = Judge(TOLERANCE._replace(factors={"a.*": 10.0}))
+    wide, narrow = judge.float64(oracle, candidate)
+    assert wide.equal
+    assert wide.factor == 10.0
+    assert not narrow.equal
+    assert narrow.beyond == 4
+
+
+def test_what_torch_amplifies_is_forgiven_as_far_as_torch_needs():
+    quantity = Quantity("train", "parameter", 1, "a.bias")
+    oracle, candidate = {quantity: np.ones(4)}, {quantity: np.ones(4) + 3e-10}
+    (strict,) = Judge(TOLERANCE).float64(oracle, candidate, lambda: {quantity: 1e-12})
+    (lenient,) = Judge(TOLERANCE).float64(oracle, candidate, lambda: {quantity: 1e-10})
+    assert not strict.equal
+    assert lenient.equal
+    assert lenient.reference_error == 1e-10
+
+
+def test_elements_are_looked_at_one_by_one():
+    quantity = Quantity("eval", "output", 0, "")
+    expected = np.arange(1.0, 7.0).reshape(2, 3)
+    got = expected.copy()
+    got[1, 0] += 1e-3
+    (found,) = Judge(TOLERANCE).float64({quantity: expected}, {quantity: got})
+    assert found.worst_index == (1, 0)
+    assert found.beyond == 1
+    assert found.size == 6
+    assert found.cosine == pytest.approx(1.0, abs=1e-6)
+    (turned,) = Judge(TOLERANCE).float64({quantity: expected}, {quantity: -expected})
+    assert turned.cosine == pytest.approx(-1.0)

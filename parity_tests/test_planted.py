@@ -1,4 +1,4 @@
-"""Every planted fault is found, at the right place, and explained; nothing else is alarmed about."""
+"""Every planted fault is found, in the right place, and explained; nothing else gives an alarm."""
 
 import pytest
 from faults import FAULTS, PAIRS

@@ -37,7 +37,7 @@ class Gate:
         self.quantity = QUANTITY[phase]
         self.exact = _first(make(workload, workload.module().double(), compiled=False))
         single = _first(make(workload, workload.module(), compiled=False))
-        self.budget = TOLERANCE.float32(self.quantity, self._error(single))
+        self.budget = TOLERANCE.float32(self._error(single))
 
     def check(self, variant: str, results: Sequence[Any]) -> Verdict:
         """Judges the results of a variant's first calls, in order.

@@ -146,7 +146,7 @@ class Calls(TorchFunctionMode):
     @contextmanager
     def watching(self) -> Generator[None]:
         """The mode, with torch's one composite function opened: attention's inner calls show."""
-        with self, mock.patch.object(torch.nn.functional, "has_torch_function", lambda _: False):
+        with self, mock.patch.object(torch.nn.functional, "has_torch_function", return_value=False):
             yield
 
     def _dropout(self, func, input, p=0.5, training=True, inplace=False):
@@ -178,7 +178,7 @@ class Calls(TorchFunctionMode):
         **options,
     ):
         if dropout_p == 0:
-            masks = dict(attn_mask=attn_mask, is_causal=is_causal, scale=scale)
+            masks = {"attn_mask": attn_mask, "is_causal": is_causal, "scale": scale}
             return func(query, key, value, **masks, **options)
         scores = query @ key.mT * (scale or 1 / math.sqrt(query.shape[-1]))
         if is_causal:
@@ -192,7 +192,7 @@ class Calls(TorchFunctionMode):
 
     def _lstm(self, func, input, hx, weights, *options):
         biases, layers, p, train, bidirectional, first = options
-        packed = torch.is_tensor(weights) or (func is torch.lstm and torch.is_tensor(hx))
+        packed = torch.is_tensor(weights) or (func.__name__ == "lstm" and torch.is_tensor(hx))
         if packed or not train or p == 0 or layers == 1:
             return func(input, hx, weights, *options)
         shape = (biases, layers, p, bidirectional, first)
@@ -225,7 +225,19 @@ HANDLED = frozenset(
     | {"lstm", "gru", "rnn_tanh", "rnn_relu"}
 )
 WATCHED = frozenset(PARAMETERS) | frozenset(
-    {"relu", "relu_", "silu", "tanh", "sigmoid", "selu", "softplus", "mish", "hardswish", "relu6"}
+    {
+        "relu",
+        "relu_",
+        "silu",
+        "tanh",
+        "sigmoid",
+        "selu",
+        "softplus",
+        "mish",
+        "hardswish",
+        "relu6",
+        "hardsigmoid",
+    }
     | {"reshape", "view", "div", "__truediv__", "mul", "__mul__", "add", "__add__", "add_"}
     | {"__iadd__", "__radd__", "__getitem__", "mean", "sum", "sqrt", "chunk", "split", "abs"}
     | {"einsum", "clamp", "normalize", "adaptive_avg_pool2d", "baddbmm", "addmm", "std", "var"}

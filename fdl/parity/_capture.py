@@ -2,14 +2,14 @@
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from fdl._taps import numbered
 from fdl.parity._calls import Calls
-from fdl.parity._record import ROOT, activation_name, leaves
+from fdl.parity._record import ROOT, activation_name, input_name, leaves
 
 
 class Frame(NamedTuple):
@@ -32,15 +32,24 @@ class Capture:
             returns what it was given has none of its own.
         calls: module calls in the order in which they ended, with the type of the module.
         consumers: by activation name, or ``"input i"``, the modules that were given it.
+        inputs: if asked for, copies of the positional tensors that modules were given, by
+            :func:`fdl.parity._record.input_name`.
+        callers: by module call, the module in whose ``forward`` it stands.
         spans: by module call, how many watched calls of functions stood before and after it.
     """
 
-    def __init__(self, module: torch.nn.Module, watch: Calls) -> None:
+    def __init__(
+        self, module: torch.nn.Module, watch: Calls, *, outputs: bool = True, inputs: bool = False
+    ) -> None:
         self.outputs: dict[str, np.ndarray] = {}
         self.gradients: dict[str, np.ndarray] = {}
         self.calls: dict[str, str] = {}
         self.consumers: dict[str, list[str]] = {}
         self.spans: dict[str, tuple[int, int]] = {}
+        self.inputs: dict[str, np.ndarray] = {}
+        self.callers: dict[str, str] = {}
+        self._keeps_outputs = outputs
+        self._keeps_inputs = inputs
         self._module = module
         self._watch = watch
         self._frames: list[Frame] = []
@@ -74,7 +83,12 @@ class Capture:
             call = numbered(name, [*self.calls, *running])
             versions = {id(tensor): tensor._version for tensor in given}
             self._frames.append(Frame(call, versions, len(self._watch.sites)))
+            self.callers[call] = self._watch.modules[-1]
             self._watch.modules.append(name)
+            if self._keeps_inputs and name != ROOT:
+                for path, tensor in leaves(args):
+                    if torch.is_tensor(tensor):
+                        self.inputs[input_name(call, path)] = tensor.detach().clone().numpy()
 
         return hook
 
@@ -84,7 +98,7 @@ class Capture:
             self._watch.modules.pop()
             self.calls[call] = kind
             self.spans[call] = (begin, len(self._watch.sites))
-            if call == ROOT:
+            if call == ROOT or not self._keeps_outputs:
                 return
             for path, tensor in leaves(output):
                 if not torch.is_tensor(tensor):

@@ -1,10 +1,12 @@
 """The whole of a comparison: preflight, run, locate, isolate, explain."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from fdl.parity._heat import heat
 from fdl.parity._locate import divergence, noted, suspects
 from fdl.parity._preflight import preflight
+from fdl.parity._record import input_name
 from fdl.parity._run import Evidence, Run
 from fdl.parity.causes import explain
 from fdl.parity.report import Divergence, Report, Row
@@ -28,10 +30,11 @@ def examine(run: Run, precisions: Sequence[str]) -> Report:
         listened = list(side.layouts(side.heard(run.first_batch(), train=False)))
         where = suspects(first, run.reference.anatomy, listened)
         return report._replace(first_divergence=divergence(first, where[0]))
-    alone = _alone(run, run.evidence)
+    capture = run.reference.watched(run.evidence.index)
+    alone = _alone(run, run.evidence, capture)
     return report._replace(
         rows=noted(rows, run.evidence.rows, alone),
-        first_divergence=_explained(run, run.evidence, alone),
+        first_divergence=_explained(run, run.evidence, alone, capture),
         heat=heat(run.evidence),
     )
 
@@ -52,24 +55,35 @@ def _compared(run: Run, precisions: Sequence[str]) -> list[Row]:
     return rows + single
 
 
-def _alone(run: Run, evidence: Evidence) -> dict[tuple[str, str], Row]:
+def _alone(run: Run, evidence: Evidence, capture: Any) -> dict[tuple[str, str], Row]:
     """The rows of the stage when every module is fed with torch's own tensors."""
     if evidence.precision != "float64" or not evidence.judged:
         return {}
-    return {(row.kind, row.name): row for row in run.isolated(evidence)}
+    inputs = {} if capture is None else capture.inputs
+    return {(row.kind, row.name): row for row in run.isolated(evidence, inputs)}
 
 
 def _explained(
-    run: Run, evidence: Evidence, alone: dict[tuple[str, str], Row]
+    run: Run, evidence: Evidence, alone: dict[tuple[str, str], Row], capture: Any
 ) -> Divergence:
     first = evidence.first
     shown = [q.name for q in evidence.got if q.kind == "activation"]
-    where = suspects(first, run.reference.anatomy, shown)
     causes = explain(run, evidence)
-    module = where[0]
+    module = suspects(first, run.reference.anatomy, shown)[0]
     if causes:
         module = causes[0].module
+    elif capture is not None and _misled(first, alone):
+        module = capture.callers[first.name.partition(":")[0]]
     own = alone.get((first.kind, first.name))
     scope = "" if own is None else "inherited" if own.equal else "here"
     found = divergence(first, module)._replace(causes=tuple(causes), scope=scope)
     return found._replace(cause=str(causes[0])) if causes else found
+
+
+def _misled(first: Row, alone: dict[tuple[str, str], Row]) -> bool:
+    """Whether a module was given something wrong by the code around it, all modules being right."""
+    given = input_name(first.name.partition(":")[0], "")
+    return first.kind == "activation" and any(
+        kind == "module input" and name.partition(":")[0] == given and not row.equal
+        for (kind, name), row in alone.items()
+    )

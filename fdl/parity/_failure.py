@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent.parent
 LIBRARIES = ("site-packages", "dist-packages")
 
 

@@ -1,5 +1,6 @@
 """The candidate: a network in JAX, run and recorded."""
 
+import math
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 import optax
 
+from fdl._taps import GIVEN
 from fdl.parity._failure import blamed
 from fdl.parity._listen import Heard, Mark, hear, listen
 from fdl.parity._masks import Injected, Mask, fitting, marked_masks
@@ -128,9 +130,10 @@ class JaxSide:
                 params, inputs, told.probes, buffers, target, told, train=train
             )
             kinds: dict[str, Mapping[str, Any]] = {
-                "activation": seen,
+                "activation": {name: x for name, x in seen.items() if name[0] != GIVEN},
+                "module input": {name: x for name, x in seen.items() if name[0] == GIVEN},
                 "output": dict(leaves(output)),
-                "mask": _mask_rows(heard, masks),
+                "mask": self._mask_rows(heard, masks),
                 "loss": {"": loss},
                 "activation gradient": probed,
                 "gradient": self.candidate.to_torch(grads),
@@ -168,9 +171,11 @@ class JaxSide:
 
     def _name(self, mark: Mark) -> str | None:
         """Torch's name of a tapped value, if torch has it."""
-        module = module_of(mark.name)
-        call = mark.name.replace(module, self.candidate.modules.get(module, module), 1)
-        name = activation_name(call, mark.leaf)
+        given = GIVEN if mark.name.startswith(GIVEN) else ""
+        own = mark.name.removeprefix(given)
+        module = module_of(own)
+        call = own.replace(module, self.candidate.modules.get(module, module), 1)
+        name = given + activation_name(call, mark.leaf)
         return name if name in self.activations else None
 
     def _probes(self, heard: Heard) -> dict[str, jax.Array]:
@@ -180,12 +185,27 @@ class JaxSide:
             if mark.keep is None
             and jax.numpy.issubdtype(like.dtype, jax.numpy.floating)
             and (name := self._name(mark)) is not None
+            and name[0] != GIVEN
         }
+
+    def _mask_rows(self, heard: Heard, masks: Sequence[Mask]) -> dict[str, np.ndarray]:
+        """What masks are compared by: torch's layout; torch's probability where it is not known."""
+        rows = {}
+        asked = [(mark.keep, like.shape) for mark, like in heard.marks if mark.keep is not None]
+        for index, (keep, shape) in enumerate(asked):
+            mask = masks[index] if index < len(masks) else None
+            if mask is not None:
+                last = self.candidate.channels_last
+                fits = fitting(mask.kept.shape, shape, channels_last=last) is not None
+                shape = mask.kept.shape if fits else shape
+                keep = mask.keep if math.isnan(keep) else keep
+            rows[str(index)] = np.array([keep, *shape], np.float64)
+        return rows
 
     def _differentiate(self, params, inputs, probes, buffers, target, told, *, train):
         def objective(params, inputs, probes):
             seen: dict[str, jax.Array] = {}
-            masks = Injected(told.masks)
+            masks = Injected(told.masks, channels_last=self.candidate.channels_last)
 
             def listener(mark: Mark, value: Any) -> Any:
                 if mark.keep is not None:
@@ -232,17 +252,6 @@ def _forced_backward(gradient, cotangent):
 
 
 _forced.defvjp(_forced_forward, _forced_backward)
-
-
-def _mask_rows(heard: Heard, masks: Sequence[Mask]) -> dict[str, np.ndarray]:
-    """What the candidate's masks are compared by, channels last turned into torch's order."""
-    rows = {}
-    asked = [(mark.keep, like.shape) for mark, like in heard.marks if mark.keep is not None]
-    for index, (keep, shape) in enumerate(asked):
-        expected = masks[index].kept.shape if index < len(masks) else shape
-        own = expected if fitting(expected, shape) is not None else shape
-        rows[str(index)] = np.array([keep, *own], np.float64)
-    return rows
 
 
 def _updated(optimizer, grads, opt_state, params):

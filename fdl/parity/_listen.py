@@ -63,7 +63,9 @@ def hear(function: Callable[..., Any], *args: Any) -> Heard:
     return Heard(marks, sorted(set(_hidden(closed.jaxpr))))
 
 
-def _evaluate(jaxpr: Jaxpr, consts: Any, args: Any, listener: Listener, calls: Counter) -> list[Any]:
+def _evaluate(
+    jaxpr: Jaxpr, consts: Any, args: Any, listener: Listener, calls: Counter
+) -> list[Any]:
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
 
     def read(atom: Any) -> Any:

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from fdl.parity._calls import Site
+from fdl.parity._capture import Capture
 from fdl.parity._failure import blamed
 from fdl.parity._masks import Mask, Masks
-from fdl.parity._record import Record, Store
+from fdl.parity._record import Quantity, Record, Store
 from fdl.parity._reference import (
     FORMAT,
     META,
@@ -22,6 +23,7 @@ from fdl.parity._reference import (
     tensors_record,
 )
 from fdl.parity._torch_side import Factory, Loss, Pass, Rewrites, TorchSide
+from fdl.parity.judge import errors
 
 
 class Live(Reference):
@@ -34,6 +36,7 @@ class Live(Reference):
         self.loss = loss
         self.factory = factory
         self._done = 0
+        self._sensitivities: list[dict[Quantity, float]] = []
         with blamed("the reference"):
             self._side = self._torch("float64")
             self._generator = np.random.default_rng(plan.seed)
@@ -57,22 +60,35 @@ class Live(Reference):
         self.oracle(index)
         return super().masks(index)
 
-    def float32(self, draw: int) -> Iterator[Record]:
+    def float32(self, draw: int, *, listen: bool) -> Iterator[Record]:
         """See :class:`Reference`; every call runs torch anew."""
         side = self._drawn(draw)
         for index, (mode, step) in enumerate(self.plan.stages()):
             batch = self.plan.batch((mode, step), "float32", draw)
             masks = Masks(self.masks(index), self._generator)
             with blamed("the reference"):
-                yield side.stage(batch, masks, step, train=mode == "train").record
+                how = {"train": mode == "train", "listen": listen}
+                yield side.stage(batch, masks, step, **how).record
 
     def options(self) -> dict[str, Any]:
         """See :class:`Reference`."""
         side = self._side
-        return {"rates": side.rates, "clips": side.clips, "unused": sorted(side.unused)}
+        if side.optimizer is None:
+            return {}
+        following = [float(group["lr"]) for group in side.optimizer.param_groups]
+        return {
+            "rates": [*side.rates, following],
+            "clips": side.clips,
+            "unused": sorted(side.unused),
+        }
 
     def again(
-        self, index: int, rewrites: Rewrites | None = None, *, backward: bool = True
+        self,
+        index: int,
+        rewrites: Rewrites | None = None,
+        *,
+        backward: bool = True,
+        inputs: bool = False,
     ) -> Pass:
         """Runs one stage once more in float64, from what torch had then, some calls rewritten.
 
@@ -83,8 +99,25 @@ class Live(Reference):
         side.load(self.before(index))
         masks = Masks(self.masks(index), np.random.default_rng(self.plan.seed))
         batch = self.plan.batch((mode, step), "float64")
-        how = {"train": mode == "train", "rewrites": rewrites, "backward": backward}
-        return side.stage(batch, masks, step, **how)
+        how = {"train": mode == "train", "backward": backward, "inputs": inputs}
+        return side.stage(batch, masks, step, rewrites=rewrites, **how)
+
+    def sensitivity(self, index: int) -> dict[Quantity, float]:
+        """See :class:`Reference`; torch runs once more as far as that stage."""
+        if not self._sensitivities:
+            self._nudged = self._torch("float64")
+            self._nudged.nudge(np.random.default_rng([self.plan.seed, 1]))
+        for following in range(len(self._sensitivities), index + 1):
+            mode, step = self.plan.stages()[following]
+            masks = Masks(self.masks(following), self._generator)
+            batch = self.plan.batch((mode, step), "float64")  # as it is: equal pixels stay equal
+            record = self._nudged.stage(batch, masks, step, train=mode == "train").record
+            self._sensitivities.append(errors(record, self.oracle(following)))
+        return self._sensitivities[index]
+
+    def watched(self, index: int) -> Capture:
+        """See :class:`Reference`."""
+        return self.again(index, backward=False, inputs=True).capture
 
     def sites(self, index: int) -> list[Site]:
         """The watched calls of a stage, in order."""
@@ -105,11 +138,13 @@ class Live(Reference):
         self.oracle(len(self.plan.stages()) - 1)
         for draw in range(draws):
             self.store.write(f"start/{draw}", tensors_record(self.start(draw)))
-            for index, record in enumerate(self.float32(draw)):
+            for index, record in enumerate(self.float32(draw, listen=True)):
                 self.store.write(f"float32/{draw}/{index}", record)
         for index, batch in enumerate(self.plan.batches):
             arrays = {str(i): np.asarray(array) for i, array in enumerate(batch)}
             self.store.write(f"batch/{index}", tensors_record(arrays))
+        for index in range(len(self.plan.stages())):
+            self.store.write_note(f"sensitivity/{index}", list(self.sensitivity(index).items()))
         self.store.write_note("options", self.options())
         meta = {"format": FORMAT, "batches": len(self.plan.batches), "draws": draws}
         meta |= {"steps": self.plan.steps, "updates": self.plan.updates, "seed": self.plan.seed}
@@ -160,4 +195,3 @@ def _anatomy(side: TorchSide) -> Anatomy:
         optimizer=side.options(),
         versions={"torch": torch.__version__, "numpy": np.__version__},
     )
-

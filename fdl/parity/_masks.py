@@ -59,8 +59,9 @@ def marked_masks() -> Generator[None]:
 class Injected:
     """The masks of one pass in JAX: torch's, in order, where the shapes agree."""
 
-    def __init__(self, masks: Sequence[Any]) -> None:
+    def __init__(self, masks: Sequence[Any], *, channels_last: bool) -> None:
         self._masks = list(masks)
+        self._channels_last = channels_last
         self._asked = 0
 
     def next(self, own: Any) -> Any:
@@ -69,13 +70,21 @@ class Injected:
         if index >= len(self._masks):
             return own
         mask = self._masks[index]
-        permutation = fitting(mask.shape, own.shape)
+        permutation = fitting(mask.shape, own.shape, channels_last=self._channels_last)
         return own if permutation is None else mask.transpose(permutation)
 
 
-def fitting(expected: tuple[int, ...], got: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The axes of torch's layout in the order of `got`: as they are, or with channels last."""
-    if expected == got:
-        return tuple(range(len(got)))
-    last = (0, *range(2, len(expected)), 1) if len(expected) > 2 else ()
-    return last if tuple(expected[axis] for axis in last) == got and last else None
+def fitting(
+    expected: tuple[int, ...], got: tuple[int, ...], *, channels_last: bool
+) -> tuple[int, ...] | None:
+    """The axes of torch's layout in the order of `got`; None if the shapes do not fit.
+
+    Args:
+        expected: torch's shape, channels in axis 1.
+        got: the candidate's, in the same order or with channels last.
+        channels_last: which of the two where both fit.
+    """
+    same = tuple(range(len(expected)))
+    last = (0, *same[2:], 1) if len(expected) > 2 else same
+    orders = (last, same) if channels_last else (same, last)
+    return next((o for o in orders if tuple(expected[axis] for axis in o) == got), None)

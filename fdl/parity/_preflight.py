@@ -20,7 +20,8 @@ def preflight(reference: Reference, side: JaxSide) -> tuple[Check, ...]:
     """
     batch = reference.plan.batch(("eval", 0), "float64")
     heard = side.heard(batch, train=False)
-    dtypes = {"the output": x.dtype for x in side.shapes(batch, train=False).values()}
+    outputs = side.shapes(batch, train=False)
+    dtypes = {f"output {name}".strip(): like.dtype for name, like in outputs.items()}
     dtypes |= {mark.name: like.dtype for mark, like in heard.marks if mark.keep is None}
     anatomy = reference.anatomy
     return (

@@ -10,8 +10,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from fdl._taps import GIVEN
+
 ROOT = ""
 """The name of the whole network among its modules."""
+
+
+ROOM = 2 * 2**30
+"""Bytes of records that stay in memory."""
 
 
 class Quantity(NamedTuple):
@@ -39,13 +45,22 @@ Batch = Sequence[Any]
 
 
 class Store:
-    """Records in a zip file, so that a long run of a large network need not fit into memory."""
+    """Records in a zip file, so that a long run of a large network need not fit into memory.
+
+    What was written first stays in memory too, as far as there is room.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._kept: dict[str, Record] = {}
+        self._room = ROOM
 
     def write(self, name: str, record: Record) -> None:
         """Appends one stage."""
+        size = sum(array.nbytes for array in record.values())
+        if size <= self._room:
+            self._kept[name] = record
+            self._room -= size
         with zipfile.ZipFile(self.path, "a", allowZip64=True) as file:
             file.writestr(f"{name}.json", json.dumps(list(record)))
             for index, array in enumerate(record.values()):
@@ -54,6 +69,8 @@ class Store:
 
     def read(self, name: str) -> Record:
         """Returns a stage. Raises KeyError if there is none of that name."""
+        if name in self._kept:
+            return self._kept[name]
         with zipfile.ZipFile(self.path) as file:
             quantities = json.loads(file.read(f"{name}.json"))
             arrays = (file.read(f"{name}/{index}.npy") for index in range(len(quantities)))
@@ -108,6 +125,11 @@ def module_of(name: str) -> str:
     return name.partition(":")[0].partition("#")[0]
 
 
+def input_name(call: str, leaf: str) -> str:
+    """The name of one tensor that a call of a module was given."""
+    return f"{GIVEN}{activation_name(call, leaf)}"
+
+
 def owner_of(key: str) -> str:
     """The module that has this parameter or buffer."""
     return key.rpartition(".")[0]
@@ -126,8 +148,8 @@ def cast_array(array: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def nudged(array: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Moves each float by at most one unit in its last place, at random; integers stay."""
+    """Moves each float by at most one unit in its last place; zeros and integers stay."""
     if not np.issubdtype(array.dtype, np.floating):
         return array
     ulps = generator.integers(-1, 2, array.shape).astype(array.dtype)
-    return array + ulps * np.spacing(array)
+    return np.where(array == 0, array, array + ulps * np.spacing(array))

@@ -93,10 +93,19 @@ class Reference:
         record = self.store.read(f"masks/{index}")
         return [Mask(kept, float(quantity.name)) for quantity, kept in record.items()]
 
-    def float32(self, draw: int) -> Iterator[Record]:
-        """What torch computes in float32, stage by stage."""
+    def float32(self, draw: int, *, listen: bool) -> Iterator[Record]:
+        """What torch computes in float32, stage by stage; with what modules return, or without."""
         for index in range(len(self.plan.stages())):
             yield self.store.read(f"float32/{draw}/{index}")
+
+    def sensitivity(self, index: int) -> dict[Quantity, float]:
+        """Torch's own errors in float64, if parameters start a unit in the last place away."""
+        named = self.store.read_note(f"sensitivity/{index}")
+        return {Quantity(*quantity): error for quantity, error in named}
+
+    def watched(self, index: int) -> Any:
+        """What torch's modules were given in a stage; None where torch cannot be asked again."""
+        return None
 
     def options(self) -> dict[str, Any]:
         """What the optimizer did: rates and clipping of every step. Complete after the last."""
@@ -115,7 +124,9 @@ def opened(path: Path) -> Reference:
         meta = store.read_note(META)
     except (KeyError, OSError, ValueError) as error:
         if not path.exists():
-            raise FileNotFoundError(f"no recording at {path}: make one by fdl.parity.record") from None
+            raise FileNotFoundError(
+                f"no recording at {path}: make one by fdl.parity.record"
+            ) from None
         raise ValueError(f"{path} is not a recording of fdl.parity.record: {error}") from error
     if meta["format"] != FORMAT:
         raise ValueError(f"{path}: expected format {FORMAT}, got {meta['format']}: record it anew.")

@@ -1,7 +1,9 @@
 """Runs torch and the candidate through the same stages, and judges one against the other."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +13,7 @@ from fdl.parity._masks import fitting
 from fdl.parity._record import Quantity, Record
 from fdl.parity._reference import Reference
 from fdl.parity.candidates import Candidate
-from fdl.parity.judge import Judge, aligned
+from fdl.parity.judge import Judge, maximum
 from fdl.parity.report import Row
 from fdl.parity.tolerance import Tolerance
 
@@ -81,6 +83,10 @@ class Run:
         self.load = load
         self.evidence: Evidence | None = None
         self.misfits: list[Row] = []
+        self._known_scales: dict[int, dict[Quantity, float]] = {}
+
+    def _judge(self) -> Judge:
+        return Judge(self.tolerance, channels_last=self.candidate.channels_last)
 
     def first_batch(self) -> list[np.ndarray]:
         """What the networks see first, in float64."""
@@ -99,17 +105,17 @@ class Run:
         self.misfits = self._misfits(side)
         if self.misfits:
             return rows + self.misfits
-        judge, history = Judge(self.tolerance), [start]
+        judge, history = self._judge(), [start]
         for index, (mode, step) in enumerate(self.reference.plan.stages()):
             before, expected = side.state, self.reference.oracle(index)
             batch = self.reference.plan.batch((mode, step), "float64")
             got = side.stage(batch, self.reference.masks(index), step, train=mode == "train")
-            judged = judge.float64(expected, got)
+            judged = judge.float64(expected, got, partial(self.reference.sensitivity, index))
             rows += judged
             if mode == "train":
                 history.append(_remembered(got, self.evidence))
             if self.evidence is None and not all(row.equal for row in judged):
-                turned = aligned(got, expected)
+                turned = judge.aligned(got, expected)
                 found = ("float64", index, judged, expected, turned, history, side, before)
                 self.evidence = Evidence(*found)
         return rows
@@ -126,62 +132,82 @@ class Run:
         side = self.side("float32", listen=False)
         rows = self._draw(side, 0)
         for draw in range(1, draws):
-            if all(row.equal for row in rows):
+            doubtful = {_quantity(row) for row in rows if not row.equal and row.shaped}
+            if not doubtful:
                 break
-            again = self._draw(side, draw)
-            rows = [self._pooled(*pair) for pair in zip(rows, again, strict=True)]
+            again = {_quantity(row): row for row in self._draw(side, draw, wanted=doubtful)}
+            rows = [self._pooled(row, again.get(_quantity(row), row)) for row in rows]
         return rows
 
     def float32_modules(self) -> list[Row]:
         """One more float32 run, module by module, to see where precision is lost."""
         side = self.side("float32", listen=True)
-        return self._draw(side, 0, keep=True)
+        return self._draw(side, 0)
 
-    def isolated(self, evidence: Evidence) -> list[Row]:
-        """Judges every module by itself: fed with torch's own activations and gradients."""
+    def isolated(self, evidence: Evidence, inputs: Mapping[str, np.ndarray]) -> list[Row]:
+        """Judges every module by itself: fed with torch's own activations and gradients.
+
+        Args:
+            evidence: the stage.
+            inputs: what torch's modules were given in it, by name; judged too.
+        """
         mode, step = self.reference.plan.stages()[evidence.index]
-        side, state = evidence.side, evidence.side.state
-        batch = self.reference.plan.batch((mode, step), side.dtype)
+        names = {*self.reference.anatomy.activations, *inputs}
+        side = JaxSide(self.candidate, self.loss, None, "float64", names)
         side.state = evidence.state
-        heard = side.heard(batch, train=mode == "train")
-        forced = self._forced(evidence, side.layouts(heard))
+        batch = self.reference.plan.batch((mode, step), side.dtype)
+        forced = self._forced(evidence, side.layouts(side.heard(batch, train=mode == "train")))
         masks = self.reference.masks(evidence.index)
         got = side.stage(batch, masks, step, train=mode == "train", forced=forced)
-        side.state = state
-        return Judge(self.tolerance).float64(evidence.expected, got)
+        given = {Quantity(mode, "module input", step, name): a for name, a in inputs.items()}
+        return self._judge().float64(given | evidence.expected, got)
 
     def _forced(self, evidence: Evidence, layouts: dict[str, tuple[int, ...]]) -> dict[str, Any]:
         """Torch's activations and gradients in the candidate's layout, where shapes fit."""
-        forced = {}
+        forced, last = {}, self.candidate.channels_last
         for quantity, value in evidence.expected.items():
-            own = layouts.get(quantity.name) if quantity.kind == "activation" else None
-            permutation = fitting(value.shape, own) if own is not None else None
+            if quantity.kind != "activation" or quantity.name not in layouts:
+                continue
+            order = fitting(value.shape, layouts[quantity.name], channels_last=last)
             gradient = evidence.expected.get(quantity._replace(kind="activation gradient"))
-            if permutation is not None and gradient is not None:
-                forced[quantity.name] = (value.transpose(permutation), gradient.transpose(permutation))
+            if order is not None and gradient is not None:
+                forced[quantity.name] = (value.transpose(order), gradient.transpose(order))
         return forced
 
-    def _draw(self, side: JaxSide, draw: int, *, keep: bool = False) -> list[Row]:
-        judge, rows = Judge(self.tolerance), []
+    def _draw(
+        self, side: JaxSide, draw: int, wanted: Collection[Quantity] | None = None
+    ) -> list[Row]:
+        """Judges one float32 run of what is wanted, or of everything."""
+        judge, rows, stages = self._judge(), [], self.reference.plan.stages()
+        last = len(stages)
+        if wanted is not None:
+            last = 1 + max(i for i, stage in enumerate(stages) if _any_of(wanted, stage))
         side.start(self.reference.start(draw) if self.load else None)
-        for index, reference in enumerate(self.reference.float32(draw)):
-            mode, step = self.reference.plan.stages()[index]
+        records = self.reference.float32(draw, listen=bool(side.activations))
+        for index, reference in enumerate(islice(records, last)):
+            mode, step = stages[index]
             before, batch = side.state, self.reference.plan.batch((mode, step), "float32", draw)
             got = side.stage(batch, self.reference.masks(index), step, train=mode == "train")
             expected = self.reference.oracle(index)
-            judged = judge.float32(expected, reference, got)
+            scales = self._scales(index, expected)
+            judged = judge.float32(expected, reference, got, scales, wanted)
             rows += judged
-            if keep and self.evidence is None and not all(row.equal for row in judged):
-                turned = aligned(got, expected)
+            differs = not all(row.equal for row in judged)
+            if side.activations and self.evidence is None and differs:
+                turned = judge.aligned(got, expected)
                 found = ("float32", index, judged, expected, turned, [], side, before)
                 self.evidence = Evidence(*found)
         return rows
 
+    def _scales(self, index: int, expected: Record) -> dict[Quantity, float]:
+        if index not in self._known_scales:
+            self._known_scales[index] = self._judge().scales(expected, maximum)
+        return self._known_scales[index]
+
     def _pooled(self, row: Row, again: Row) -> Row:
         """Joins two draws of one tensor: the candidate's least error, torch's largest."""
         own = max(row.reference_error or 0.0, again.reference_error or 0.0)
-        quantity = Quantity(row.mode, row.kind, row.step, row.name)
-        budget = self.tolerance.float32(quantity, own) if row.budget > 0 else 0.0
+        budget = self.tolerance.float32(own) * row.factor if row.budget > 0 else 0.0
         least = row if row.error <= again.error else again
         return least._replace(reference_error=own, budget=budget)
 
@@ -189,7 +215,7 @@ class Run:
         """Judges the tensors that a candidate came with."""
         tensors = self.reference.start(None)
         expected = {q: tensors[q.name] for q in start}
-        rows = Judge(self.tolerance).float64(expected, start)
+        rows = self._judge().float64(expected, start)
         if not all(row.equal for row in rows):
             found = ("float64", 0, rows, expected, start, [start], side, side.state)
             self.evidence = Evidence(*found)
@@ -208,6 +234,14 @@ class Run:
         return list(_misfits(expected, shapes))
 
 
+def _quantity(row: Row) -> Quantity:
+    return Quantity(row.mode, row.kind, row.step, row.name)
+
+
+def _any_of(wanted: Collection[Quantity], stage: tuple[str, int]) -> bool:
+    return any((quantity.mode, quantity.step) == stage for quantity in wanted)
+
+
 def _remembered(got: Record, evidence: Evidence | None) -> Record:
     """What hypotheses about updates need of a step; after the first difference, of one tensor."""
     gradients = [a for q, a in got.items() if q.kind == "gradient"]
@@ -218,7 +252,7 @@ def _remembered(got: Record, evidence: Evidence | None) -> Record:
         if q.kind in ("gradient", "parameter")
         and (evidence is None or q.name == evidence.first.name)
     }
-    return kept | {Quantity("train", "norm", 0, ""): np.float64(norm)}
+    return kept | {Quantity("train", "norm", 0, ""): np.asarray(norm)}
 
 
 def _misfits(expected: Record, shapes: dict[tuple[str, str], tuple[int, ...]]) -> Iterator[Row]:
@@ -226,7 +260,7 @@ def _misfits(expected: Record, shapes: dict[tuple[str, str], tuple[int, ...]]) -
         got = shapes.get((quantity.kind, quantity.name))
         if quantity.kind == "output" and got is None:
             note = "the candidate has none"
-        elif got is not None and fitting(array.shape, got) is None:
+        elif got is not None and fitting(array.shape, got, channels_last=False) is None:
             note = f"shape {got}, expected {array.shape}"
         else:
             continue

@@ -85,13 +85,15 @@ class TorchSide:
         *,
         train: bool,
         backward: bool = True,
+        listen: bool = True,
+        inputs: bool = False,
         rewrites: Rewrites | None = None,
     ) -> Pass:
         """Runs forward and backward, in training the update too, and records all of it."""
         self.module.train(train)
         with self._settings():
             calls = Calls(masks, rewrites)
-            capture = Capture(self.module, calls)
+            capture = Capture(self.module, calls, outputs=listen, inputs=inputs)
             kinds = list(self._forward(batch, calls, capture, masks, backward=backward))
             if train:
                 kinds += [("buffer", k, v) for k, v in _arrays(self._buffers()).items()]

@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from fdl._model import as_model
-from fdl._taps import intercepted, is_listening, tap
+from fdl._taps import intercepted, is_listening, tap, tap_input
 from fdl._types import Model
 from fdl.parity._failure import CannotCompare, blamed
 from fdl.parity._record import owner_of
@@ -46,15 +46,27 @@ class Candidate(NamedTuple):
     leaves: list[Leaf]
     modules: dict[str, str]
 
+    @property
+    def channels_last(self) -> bool:
+        """Whether its convolutions' kernels, and so its activations, have channels last."""
+        return any(len(leaf.permutation or ()) > 2 for leaf in self.leaves)
+
     def load(self, tensors: Mapping[str, np.ndarray]) -> tuple[Any, Any]:
         """Torch's tensors in the candidate's trees."""
-        by_path = {leaf.path: _permuted(tensors[leaf.key], leaf.permutation) for leaf in self.leaves}
+        by_path = {
+            leaf.path: _permuted(tensors[leaf.key], leaf.permutation) for leaf in self.leaves
+        }
         return _filled(self.params, by_path), _filled(self.buffers, by_path, clash=self.params)
 
     def own(self, dtype: str) -> tuple[Any, Any]:
         """Its own tensors, floats in the given dtype."""
 
         def copied(leaf: Any) -> Any:
+            if isinstance(leaf, jax.ShapeDtypeStruct):
+                raise CannotCompare(
+                    "load=False compares the tensors that the candidate came with, and it came "
+                    "with shapes alone: pass its arrays as params=..., buffers=..."
+                )
             array = np.asarray(leaf)
             floats = np.issubdtype(array.dtype, np.floating)
             return jax.numpy.asarray(array.astype(dtype) if floats else array)
@@ -142,7 +154,9 @@ def _pure(candidate: Any, params: Any, buffers: Any, inputs: Sequence[np.ndarray
         return Pure("flax.nnx", model.apply, *model.init(jax.random.key(0)))
     if isinstance(candidate, Model):
         shapes = jax.eval_shape(candidate.init, jax.random.key(0))
-        return Pure("fdl.Model", candidate.apply, *shapes)
+        given = (params, buffers)
+        own = (like if tree is None else tree for tree, like in zip(given, shapes, strict=True))
+        return Pure("fdl.Model", candidate.apply, *own)
     if linen is not None and isinstance(candidate, linen.Module):
         return _linen(candidate, params, inputs)
     if equinox is not None and isinstance(candidate, equinox.Module):
@@ -167,10 +181,28 @@ def _function(function: Callable[..., Any], params: Any, buffers: Any) -> Pure:
         with _heard(params):
             if stateless:
                 return function(params, *inputs, **flags(train, key)), {}
-            return function(params, buffers, *inputs, **flags(train, key))
+            returned = function(params, buffers, *inputs, **flags(train, key))
+            _check_buffers(returned, buffers)
+            return returned
 
     stateless = buffers is None
-    return Pure("function", apply, params, {} if stateless else buffers, bool(flags(True, None)))
+    return Pure("function", apply, params, {} if stateless else buffers, _told(flags))
+
+
+def _check_buffers(returned: Any, buffers: Any) -> None:
+    """A function with buffers returns the output and the same buffers, updated."""
+    expected = "the candidate: with buffers=... a function returns (output, buffers)"
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        raise CannotCompare(f"{expected}, got {type(returned).__name__}.")
+    given, got = (
+        {path: np.shape(x) for path, x in _paths(t).items()} for t in (buffers, returned[1])
+    )
+    if given != got:
+        names = sorted(path for path in {*given, *got} if given.get(path) != got.get(path))
+        raise CannotCompare(
+            f"{expected}, the buffers as it was given them; missing, unexpected or of another "
+            f"shape: {', '.join(map(repr, names))}."
+        )
 
 
 def _linen(module: Any, variables: Any, inputs: Sequence[np.ndarray]) -> Pure:
@@ -193,7 +225,7 @@ def _linen(module: Any, variables: Any, inputs: Sequence[np.ndarray]) -> Pure:
                 mutable=list(buffers),
             )
 
-    return Pure("flax.linen", apply, params, buffers, bool(flags(True, None)))
+    return Pure("flax.linen", apply, params, buffers, _told(flags))
 
 
 def _equinox(module: Any, equinox: Any) -> Pure:
@@ -203,18 +235,20 @@ def _equinox(module: Any, equinox: Any) -> Pure:
 
     def apply(params: Any, buffers: Any, *inputs: Any, train: bool, key: Any) -> tuple[Any, Any]:
         whole = equinox.nn.inference_mode(equinox.combine(params, static), value=not train)
-        keyed = flags(train, key)
+        told = flags(train, key)
+        drawing = [name for name in told if name in KEYS and key is not None]
+        keys = {name: jax.random.split(told.pop(name), len(inputs[0])) for name in drawing}
         with _heard(whole):
-            if not keyed:
-                return jax.vmap(whole)(*inputs), buffers
-            keys = {name: jax.random.split(k, len(inputs[0])) for name, k in keyed.items()}
-            return jax.vmap(lambda k, *x: whole(*x, **k))(keys, *inputs), buffers
+            return jax.vmap(lambda k, *x: whole(*x, **told, **k))(keys, *inputs), buffers
 
     return Pure("equinox", apply, params, {})
 
 
 def _flags(function: Callable[..., Any]) -> Callable[[bool, Any], dict[str, Any]]:
-    """What a function wants to be told about training, by the names of its parameters."""
+    """What a function wants to be told about training, by the names of its parameters.
+
+    Without a key, only a parameter that has no default of its own is given None.
+    """
     try:
         known = inspect.signature(function).parameters
     except (TypeError, ValueError):
@@ -223,9 +257,16 @@ def _flags(function: Callable[..., Any]) -> Callable[[bool, Any], dict[str, Any]
     def flags(train: bool, key: Any) -> dict[str, Any]:
         wanted = {name: train for name in TRAINING if name in known}
         wanted |= {name: not train for name in EVALUATING if name in known}
-        return wanted | ({name: key for name in KEYS if name in known} if key is not None else {})
+        keys = [name for name in KEYS if name in known]
+        needed = [name for name in keys if known[name].default is inspect.Parameter.empty]
+        return wanted | dict.fromkeys(keys if key is not None else needed, key)
 
     return flags
+
+
+def _told(flags: Callable[[bool, Any], dict[str, Any]]) -> bool:
+    """Whether a function is told the mode, and not only given a key."""
+    return any(name not in KEYS for name in flags(True, None))
 
 
 @contextmanager
@@ -235,13 +276,14 @@ def _heard(tree: Any) -> Generator[None]:
     listening = is_listening()
 
     def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        output = call(*args, **kwargs)
         name = ".".join(context.module.path)
-        return tap(name, output) if name and context.method_name == "__call__" else output
+        if not name or context.method_name != "__call__":
+            return call(*args, **kwargs)
+        return tap(name, call(*tap_input(name, args), **kwargs))
 
     modules = dict(_equinox_modules(tree, equinox)) if listening and equinox else {}
     inside = linen.intercept_methods(intercept) if listening and linen else nullcontext()
-    with inside, intercepted(modules, tap):
+    with inside, intercepted(modules, tap, tap_input):
         yield
 
 

@@ -118,7 +118,7 @@ def compare(
         try:
             if isinstance(reference, str | Path):
                 source: Reference = opened(Path(reference))
-                ours = (_jax_loss(loss), optimizer)
+                ours = (_jax_loss(loss), _transform(optimizer, source))
             else:
                 plan = Plan(batches, steps, optimizer is not None, seed)
                 source = _live(reference, loss, optimizer, plan, Path(folder, "reference"))
@@ -152,8 +152,8 @@ def record(
 
     Args:
         reference: the torch module; it is copied, not changed.
-        path: of the file; its size is about that of all parameters, gradients and activations, times
-            the steps, 8 bytes each in float64 and 4 in each float32 draw.
+        path: of the file; it is about as large as all parameters, gradients and activations,
+            times the steps, 8 bytes each in float64 and 4 in each float32 draw.
         batches: as in :func:`compare`.
         loss: name or torch's function.
         optimizer: torch's factory.
@@ -192,8 +192,13 @@ def _live(reference: Any, loss: Any, optimizer: Any, plan: Plan, path: Path) -> 
 
 
 def _pair(loss: Any) -> LossPair:
-    if not isinstance(loss, str):
+    if isinstance(loss, tuple):
         return loss
+    if not isinstance(loss, str):
+        raise ValueError(
+            "compare: loss: expected a name, or a pair (torch_loss, jax_loss), got "
+            f"{getattr(loss, '__name__', loss)!r} alone: each framework needs its own."
+        )
     functional = require("torch.nn.functional", extra="torch", purpose="fdl.parity.compare")
     if not (hasattr(functional, loss) and hasattr(fdl.functional, loss)):
         raise ValueError(
@@ -203,7 +208,24 @@ def _pair(loss: Any) -> LossPair:
     return getattr(functional, loss), getattr(fdl.functional, loss)
 
 
+def _transform(optimizer: Any, source: Reference) -> optax.GradientTransformation | None:
+    """The candidate's optimizer beside a recording, which has to have one too."""
+    is_pair = isinstance(optimizer, tuple) and not isinstance(
+        optimizer, optax.GradientTransformation
+    )
+    transform = optimizer[1] if is_pair else optimizer
+    if (transform is not None) != source.plan.updates:
+        with_or_without = "with" if source.plan.updates else "without"
+        raise ValueError(
+            f"compare: optimizer: the recording was made {with_or_without} an optimizer, got "
+            f"{'none' if transform is None else 'one'}: compare as it was recorded."
+        )
+    return transform
+
+
 def _jax_loss(loss: Any) -> Callable[..., Any]:
+    if isinstance(loss, tuple):
+        loss = loss[1]
     if isinstance(loss, str) and not hasattr(fdl.functional, loss):
         raise ValueError(f"compare: loss: expected a function of fdl.functional, got {loss!r}.")
     return getattr(fdl.functional, loss) if isinstance(loss, str) else loss

@@ -20,6 +20,7 @@ SCHEMA = "fdl.parity/1"
 ROOMY = 100  # columns from which the table also says where the worst errors are
 
 PHASES = {
+    "module input": "forward",
     "activation": "forward",
     "output": "forward",
     "mask": "forward",
@@ -275,7 +276,7 @@ class Report(NamedTuple):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         style = {"equal": "bold green", "different": "bold red", "not compared": "bold yellow"}
-        yield Text(self._headline(), style[self.verdict])
+        yield Text(self.headline(), style[self.verdict])
         if (first := self.first_divergence) is not None:
             yield Text(f"first: {first}")
             for cause in first.causes[:3] or (None,):
@@ -312,7 +313,8 @@ class Report(NamedTuple):
         Console(file=text, width=120).print(self)
         return text.getvalue()
 
-    def _headline(self) -> str:
+    def headline(self) -> str:
+        """The verdict in one line."""
         if self.failure is not None:
             return f"NOT COMPARED: {self.failure}"
         if self.equal:

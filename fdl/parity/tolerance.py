@@ -47,11 +47,10 @@ class Tolerance(NamedTuple):
         )
         return next(fitting, 1.0)
 
-    def float32(self, quantity: Quantity, reference_error: float) -> float:
+    def float32(self, reference_error: float) -> float:
         """Largest error in float32, given PyTorch's own."""
         epsilon = float(np.finfo(np.float32).eps)
-        budget = max(self.multiple * reference_error, self.floor * epsilon)
-        return budget * self.factor(quantity)
+        return max(self.multiple * reference_error, self.floor * epsilon)
 
 
 TOLERANCE = Tolerance(float64=1e-10, multiple=4, floor=16, draws=5, noise=1e-4, factors={})

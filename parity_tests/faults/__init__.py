@@ -1,9 +1,9 @@
 """The planted-fault suite: a table that grows with every family of layers, optimizers, models."""
 
-from faults import mlp
+from faults import autoencoder, cnn, linen, mlp, plain, recurrent, transformer, updates
 from faults.table import Fault, Pair
 
-FAMILIES = (mlp,)
+FAMILIES = (mlp, updates, cnn, recurrent, autoencoder, transformer, plain, linen)
 
 PAIRS: dict[str, Pair] = {name: pair for family in FAMILIES for name, pair in family.PAIRS.items()}
 FAULTS: list[Fault] = [fault for family in FAMILIES for fault in family.FAULTS]

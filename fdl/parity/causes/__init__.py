@@ -19,21 +19,22 @@ def explain(run: Run, evidence: Evidence) -> list[Cause]:
     causes: list[Cause] = []
     if first.phase == "update" and run.reference.anatomy.optimizer:
         causes += updated(evidence, run.reference.anatomy, run.reference.options())
-    elif evidence.judged and _runs_here(run):
-        from fdl.parity.causes._trial import tried
-        from fdl.parity.causes._window import suspected
-
-        shown = [q.name for q in evidence.got if q.kind == "activation"]
-        again = run.reference.again(evidence.index, backward=False)
-        sites = suspected(first, again, shown)
-        causes += tried(run.reference, evidence, sites, run.tolerance)
+    elif evidence.judged:
+        causes += _tried(run, evidence)
     return causes + related(evidence)
 
 
-def _runs_here(run: Run) -> bool:
-    """Whether the reference is a torch module, and not a recording of one."""
+def _tried(run: Run, evidence: Evidence) -> list[Cause]:
+    """Hypotheses about torch's calls; none if the reference is a recording."""
     if importlib.util.find_spec("torch") is None:
-        return False
+        return []
     from fdl.parity._live import Live
+    from fdl.parity.causes._trial import tried
+    from fdl.parity.causes._window import suspected
 
-    return isinstance(run.reference, Live)
+    if not isinstance(run.reference, Live):
+        return []
+    shown = [q.name for q in evidence.got if q.kind == "activation"]
+    again = run.reference.again(evidence.index, backward=False)
+    sites = suspected(evidence.first, again, shown)
+    return tried(run.reference, evidence, sites, run.tolerance)

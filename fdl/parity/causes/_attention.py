@@ -1,4 +1,4 @@
-"""Hypotheses about attention: masks, scale, heads."""
+"""Hypotheses about attention and padding: masks, scale, heads."""
 
 import math
 
@@ -30,6 +30,51 @@ def missing_mask(call: Call) -> Variants:
         yield "nothing is masked", lambda c: c.run(attn_mask=None, is_causal=False)
 
 
+@hypothesis("mask polarity", "__getitem__")
+def broadcast_mask_polarity(call: Call) -> Variants:
+    if _is_mask(call["input"]):
+        yield "true and false mean the opposite", lambda c: ~c.run()
+
+
+@hypothesis("missing mask", "__getitem__")
+def missing_broadcast_mask(call: Call) -> Variants:
+    if _is_mask(call["input"]):
+        yield "nothing is masked: all is true", lambda c: torch.ones_like(c.run())
+        yield "nothing is masked: all is false", lambda c: torch.zeros_like(c.run())
+
+
+def _is_mask(tensor) -> bool:
+    return torch.is_tensor(tensor) and tensor.dtype == torch.bool
+
+
+@hypothesis("padding counted", "sum")
+def padding_counted(call: Call) -> Variants:
+    terms = call["input"]
+    if torch.is_tensor(terms) and bool(((terms == 0) | (terms == 1)).all()):
+        yield "all elements are counted, not only those that the mask keeps", _counted
+
+
+def _counted(call: Call):
+    return call.run(input=torch.ones_like(call["input"]))
+
+
+@hypothesis("order of heads", "view", "reshape", "unflatten")
+def order_of_heads(call: Call) -> Variants:
+    shape = call.run().shape
+    if call["input"].shape[:-1] == shape[:-2]:
+        yield "features are split into (width, heads), not (heads, width)", _features_first
+
+
+def _features_first(call: Call):
+    split = call.run()
+    return split.reshape(*split.shape[:-2], *split.shape[:-3:-1]).mT
+
+
+@hypothesis("missing transpose", "transpose", "permute", "movedim", "swapaxes")
+def missing_transpose(call: Call) -> Variants:
+    yield "the axes are reshaped, not exchanged", lambda c: c["input"].reshape(c.run().shape)
+
+
 @hypothesis("attention scale", "scaled_dot_product_attention")
 def attention_scale(call: Call) -> Variants:
     width = call["query"].shape[-1]
@@ -47,10 +92,18 @@ def _scaled(scale: float):
 
 @hypothesis("attention scale", "div", "__truediv__", "mul", "__mul__")
 def score_scale(call: Call) -> Variants:
-    other = call.other()
-    if isinstance(other, int | float) and other not in (0, 1):
-        yield f"the factor {other:g} is missing", lambda c: c["input"]
-        yield f"the factor {other:g} is squared", lambda c: c.run_with(c.other() ** 2)
+    other, scores = call.other(), call["input"]
+    if not isinstance(other, int | float) or other in (0, 1):
+        return
+    yield f"the factor {other:g} is missing", lambda c: c["input"]
+    yield f"the factor {other:g} is squared", lambda c: c.run_with(c.other() ** 2)
+    if torch.is_tensor(scores) and scores.ndim == 4:  # (N, H, L, S)
+        yield "the width of all heads is used", _with_all_heads
+
+
+def _with_all_heads(call: Call):
+    root = math.sqrt(call["input"].shape[1])
+    return call.run_with(call.other() * (root if abs(call.other()) > 1 else 1 / root))
 
 
 @hypothesis("softmax axis", "scaled_dot_product_attention")
@@ -69,6 +122,11 @@ ATTENTION: list[Hypothesis] = [
     mask_polarity,
     attention_mask_polarity,
     missing_mask,
+    broadcast_mask_polarity,
+    missing_broadcast_mask,
+    padding_counted,
+    order_of_heads,
+    missing_transpose,
     attention_scale,
     score_scale,
     attention_axis,

@@ -8,8 +8,8 @@ from fdl.parity.causes._hypothesis import Hypothesis, Variants, hypothesis
 
 @hypothesis("flatten order", "flatten", "reshape", "view")
 def flatten_order(call: Call) -> Variants:
-    input = call["input"]
-    if torch.is_tensor(input) and input.ndim > 2:
+    x = call["input"]
+    if torch.is_tensor(x) and x.ndim > 2:
         yield "pixels come first and channels last, as in NHWC", _channels_last
 
 
@@ -21,12 +21,10 @@ def _channels_last(call: Call):
 
 @hypothesis("softmax axis", "softmax", "log_softmax")
 def softmax_axis(call: Call) -> Variants:
-    input, given = call["input"], call["dim"]
-    if given is None:
-        return
-    for axis in range(input.ndim):
-        if axis != given % input.ndim:
-            yield f"axis {axis} of {input.ndim} instead of {given % input.ndim}", _over(axis)
+    axes, given = call["input"].ndim, call["dim"]
+    for axis in range(axes):
+        if given is not None and axis != given % axes:
+            yield f"axis {axis} of {axes} instead of {given % axes}", _over(axis)
 
 
 def _over(axis: int):
@@ -51,8 +49,8 @@ def concatenation(call: Call) -> Variants:
 
 @hypothesis("time step", "__getitem__")
 def time_step(call: Call) -> Variants:
-    input = call["input"]
-    if not torch.is_tensor(input) or input.ndim < 3:
+    x = call["input"]
+    if not torch.is_tensor(x) or x.ndim < 3:
         return
     yield "the first step instead of the last", lambda c: c["input"][:, 0]
     yield "the last step of the first axis", lambda c: c["input"][-1]
@@ -62,6 +60,8 @@ def time_step(call: Call) -> Variants:
 
 @hypothesis("missing connection", "add", "__add__", "__iadd__", "add_", "__radd__")
 def missing_term(call: Call) -> Variants:
+    if torch.is_tensor(call["input"]) and not call["input"].is_floating_point():
+        return
     yield "the second term of a sum is missing", lambda c: c["input"]
     yield "the first term of a sum is missing", _second_term
 

@@ -1,18 +1,12 @@
 """What a hypothesis is: a change of one torch call that a wrong port may have made."""
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from fdl.parity._calls import Call, Rewrite
+from fdl.parity.causes._closeness import EXACT
 
 Variants = Iterator[tuple[str, Rewrite]]
-
-EXACT = 1e-4
-"""A hypothesis must take away all but this share of the error: the same numbers, but for rounding."""
-
-ROUGH = 0.2
-"""The share for hypotheses about rounding, where the order of additions is not known."""
 
 
 class Hypothesis(NamedTuple):
@@ -39,11 +33,6 @@ def hypothesis(name: str, *functions: str, residual: float = EXACT) -> Callable[
         return Hypothesis(name, frozenset(functions), variants, residual)
 
     return make
-
-
-def closeness(error: float) -> int:
-    """The order of magnitude of what a hypothesis leaves; rounding is all alike."""
-    return round(math.log10(max(error, 1e-14))) if math.isfinite(error) else 0
 
 
 def after(change: Callable[[Any, Call], Any]) -> Rewrite:

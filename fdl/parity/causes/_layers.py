@@ -19,6 +19,8 @@ ACTIVATIONS = {
     "softplus": F.softplus,
     "relu6": F.relu6,
     "hardswish": F.hardswish,
+    "hardsigmoid": F.hardsigmoid,
+    "hardtanh": F.hardtanh,
     "selu": F.selu,
     "mish": F.mish,
 }
@@ -30,17 +32,17 @@ def same_padding(call: Call) -> Variants:
 
 
 def _same_padded(call: Call):
-    input, weight = call["input"], call["weight"]
-    axes = input.ndim - 2
+    x, weight = call["input"], call["weight"]
+    axes = x.ndim - 2
     kernel = weight.shape[2:] if weight is not None else _spread(call["kernel_size"], axes)
     strides = _spread(call["stride"] or kernel if weight is None else call["stride"] or 1, axes)
     dilation = _spread(call["dilation"] or 1, axes)
     pads: list[int] = []
-    for size, k, s, d in zip(input.shape[2:], kernel, strides, dilation, strict=True):
+    for size, k, s, d in zip(x.shape[2:], kernel, strides, dilation, strict=True):
         total = max((-(-size // s) - 1) * s + d * (k - 1) + 1 - size, 0)
         pads = [total // 2, total - total // 2, *pads]
     value = float("-inf") if call.site.function == "max_pool2d" else 0.0
-    return call.run(input=F.pad(input, pads, value=value), padding=0)
+    return call.run(input=F.pad(x, pads, value=value), padding=0)
 
 
 def _spread(value, axes: int) -> tuple[int, ...]:
@@ -113,9 +115,7 @@ def _unbiased_batch_norm(call: Call):
     shape = (1, -1, *(1 for _ in x.shape[2:]))
     variance = x.var(axes, correction=1, keepdim=True)
     y = (x - x.mean(axes, keepdim=True)) / (variance + call["eps"]).sqrt()
-    weight, bias = (
-        None if t is None else t.reshape(shape) for t in (call["weight"], call["bias"])
-    )
+    weight, bias = (None if t is None else t.reshape(shape) for t in (call["weight"], call["bias"]))
     return _affine(y, weight, bias)
 
 
@@ -178,10 +178,37 @@ def dropout_scale(call: Call) -> Variants:
         yield f"what is kept is divided by p = {p:g}", after(lambda y, c: y * (1 - p) / p)
 
 
+@hypothesis("dropout rate", "dropout", "dropout1d", "dropout2d", "dropout3d")
+def dropout_rate(call: Call) -> Variants:
+    p = 0.5 if call["p"] is None else call["p"]
+    if call["training"] is False or not 0 < p < 1:
+        return
+    for rate in (0.1, 0.2, 0.5, 0.25, 0.3, 0.4, 0.05, 0.15, 0.6, 0.75, 0.8, 0.9):
+        if rate != p:
+            yield f"the rate is {rate:g} instead of {p:g}", _with_rate(p, rate)
+
+
+def _with_rate(p: float, rate: float):
+    """What the mask of one rate keeps, scaled as for another."""
+    return after(lambda y, c: y * (1 - p) / (1 - rate))
+
+
 @hypothesis("missing dropout", "dropout", "dropout1d", "dropout2d", "dropout3d")
 def missing_dropout(call: Call) -> Variants:
     if call["training"] is not False:
         yield "nothing is dropped: none there, or in evaluation mode", lambda c: c["input"]
+
+
+@hypothesis("missing dropout", "lstm", "gru", "rnn_tanh", "rnn_relu")
+def missing_recurrent_dropout(call: Call) -> Variants:
+    if call["train"] and call["dropout"]:
+        yield "nothing is dropped between the layers", lambda c: c.run(train=False)
+
+
+@hypothesis("missing count", "add_")
+def uncounted(call: Call) -> Variants:
+    if not call["input"].is_floating_point():
+        yield "the number of batches is not counted", lambda c: c["input"]
 
 
 @hypothesis("GELU", "gelu")
@@ -237,11 +264,11 @@ def shared_ties(call: Call) -> Variants:
 
 
 def _shared(call: Call):
-    input, padding = call["input"], call["padding"] or 0
+    padding = call["padding"] or 0
     kernel = _spread(call["kernel_size"], 2)
     stride = _spread(call["stride"] or kernel, 2)
     rows, columns = _spread(padding, 2)
-    padded = F.pad(input, (columns, columns, rows, rows), value=float("-inf"))
+    padded = F.pad(call["input"], (columns, columns, rows, rows), value=float("-inf"))
     windows = padded.unfold(2, kernel[0], stride[0]).unfold(3, kernel[1], stride[1])
     return windows.amax((-2, -1))
 
@@ -266,7 +293,10 @@ LAYERS: list[Hypothesis] = [
     batch_statistics,
     running_statistics,
     dropout_scale,
+    dropout_rate,
     missing_dropout,
+    missing_recurrent_dropout,
+    uncounted,
     gelu,
     slope,
     activation,

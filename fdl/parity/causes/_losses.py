@@ -69,7 +69,10 @@ def _smoothed(value: float):
 def twice(call: Call) -> Variants:
     axis = 1 if call["input"].ndim > 1 else 0
     yield "softmax is applied before the loss, which applies it again", _after_softmax(axis)
-    yield "the logits are taken for log-probabilities", lambda c: F.nll_loss(c["input"], c["target"])
+    yield (
+        "the logits are taken for log-probabilities",
+        lambda c: F.nll_loss(c["input"], c["target"]),
+    )
 
 
 def _after_softmax(axis: int):

@@ -8,9 +8,9 @@ from itertools import permutations
 import ml_dtypes
 import numpy as np
 
-from fdl.parity._run import Evidence
 from fdl.parity._record import Quantity
-from fdl.parity.causes._hypothesis import EXACT
+from fdl.parity._run import Evidence
+from fdl.parity.causes._closeness import EXACT
 from fdl.parity.judge import root_mean_square
 from fdl.parity.report import Cause
 
@@ -87,15 +87,16 @@ def _gates(expected: np.ndarray, got: np.ndarray) -> Found:
 def _scaled(expected: np.ndarray, got: np.ndarray) -> Found:
     with np.errstate(all="ignore"):
         factor = float((got * expected).sum() / np.square(expected).sum())
-    if math.isfinite(factor) and factor not in (0.0, 1.0):
+    telling = got.size > 1 or "/" in _plain(factor) or "." not in _plain(factor)
+    if math.isfinite(factor) and factor not in (0.0, 1.0) and telling:
         name = "sign" if math.isclose(factor, -1.0) else "factor"
         words = f"it is {_plain(factor)} times torch's"
         yield from _matched(expected, got, name, words, factor * expected)
 
 
 def _shifted(expected: np.ndarray, got: np.ndarray) -> Found:
-    if got.size > 1:
-        shift = float((got - expected).mean())
+    shift = float((got - expected).mean())
+    if got.size > 1 or math.isclose(shift, float(f"{shift:.3g}"), rel_tol=1e-9):
         words = f"it is torch's plus {shift:.6g}"
         yield from _matched(expected, got, "offset", words, expected + shift)
 
@@ -108,7 +109,7 @@ def _rounded(expected: np.ndarray, got: np.ndarray) -> Found:
         near = root_mean_square(got - expected) <= 1e-1 * root_mean_square(expected)
         if fits and near and got.size > 1:
             words = f"every value is one of {name}: a cast or a constant of fixed dtype"
-            yield "rounding", words, float(np.finfo(dtype).eps) if name != "bfloat16" else 2**-8
+            yield "rounding", words, float(ml_dtypes.finfo(dtype).eps)
             return
 
 
@@ -118,7 +119,7 @@ def _matched(
     """The relation, if it takes the difference away."""
     left, difference = (root_mean_square(got - other) for other in (tried, expected))
     if left <= EXACT * difference:
-        yield name, words, left / root_mean_square(got)
+        yield name, words, left / (root_mean_square(expected) or 1.0)
 
 
 def _plain(factor: float) -> str:

@@ -3,7 +3,8 @@
 import torch
 
 from fdl.parity._calls import Call
-from fdl.parity.causes._hypothesis import ROUGH, Hypothesis, Variants, after, hypothesis
+from fdl.parity.causes._closeness import ROUGH
+from fdl.parity.causes._hypothesis import Hypothesis, Variants, after, hypothesis
 
 PRODUCTS = ("linear", "conv1d", "conv2d", "conv3d", "matmul", "mm", "bmm", "__matmul__")
 FACTORS = ("input", "weight", "other")
@@ -11,10 +12,11 @@ TF32_BITS = 10  # of the mantissa
 
 
 def to_tf32(tensor: torch.Tensor) -> torch.Tensor:
-    """Rounds to the ten bits of mantissa that NVIDIA's TF32 keeps."""
-    mantissa, exponent = torch.frexp(tensor)
+    """Rounds to the ten bits of mantissa that NVIDIA's TF32 keeps; gradients pass as they are."""
+    mantissa, exponent = torch.frexp(tensor.detach())
     steps = 2.0 ** (TF32_BITS + 1)
-    return torch.ldexp((mantissa * steps).round() / steps, exponent)
+    rounded = torch.ldexp((mantissa * steps).round() / steps, exponent)
+    return tensor + (rounded - tensor.detach())
 
 
 def to_dtype(dtype: torch.dtype):
@@ -63,29 +65,47 @@ def _all(rounding):
 STOPPABLE = (
     *("linear", "conv2d", "conv1d", "matmul", "softmax", "relu", "batch_norm", "layer_norm"),
     *("tanh", "sigmoid", "gelu", "lstm", "gru", "embedding", "add", "__add__", "mul", "__mul__"),
+    *("transpose", "permute", "masked_fill", "div", "__truediv__", "bmm", "mean"),
     *("mse_loss", "cross_entropy", "log_softmax", "dropout", "max_pool2d", "flatten"),
 )
 
 
 @hypothesis("stopped gradient", *STOPPABLE)
 def stopped(call: Call) -> Variants:
-    yield "no gradient flows back from its output", after(lambda y, c: _detached(y))
+    yield "no gradient flows back from its output", after(lambda y, c: _stopped(y))
     if torch.is_tensor(call["input"]):
-        yield "no gradient flows into its input", lambda c: c.run(input=c["input"].detach())
+        yield "no gradient flows into its input", lambda c: c.run(input=_stopped(c["input"]))
+    if torch.is_tensor(call["other"]):
+        yield (
+            "no gradient flows into its second factor",
+            lambda c: c.run(other=_stopped(c["other"])),
+        )
     if torch.is_tensor(call["weight"]):
-        yield "no gradient flows into its weight", lambda c: c.run(weight=c["weight"].detach())
+        yield "no gradient flows into its weight", lambda c: c.run(weight=_stopped(c["weight"]))
 
 
-def _detached(output):
-    if torch.is_tensor(output):
-        return output.detach()
-    return tuple(map(_detached, output))
+class _Stop(torch.autograd.Function):
+    """Lets a value through, and zeros as its gradient; what is detached has none to compare."""
+
+    @staticmethod
+    def forward(ctx, input):
+        """Returns the value."""
+        return input.view_as(input)
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        """Returns zeros."""
+        return torch.zeros_like(gradients[0])
+
+
+def _stopped(output):
+    return _Stop.apply(output) if torch.is_tensor(output) else tuple(map(_stopped, output))
 
 
 @hypothesis("padding_idx", "embedding")
 def padding_row(call: Call) -> Variants:
-    if call["padding_idx"] not in (None, -1):
-        yield "the row of the padding index learns too", lambda c: c.run(padding_idx=-1)
+    if call["padding_idx"] is not None:
+        yield "the row of the padding index learns too", lambda c: c.run(padding_idx=None)
 
 
 ROUNDING: list[Hypothesis] = [rounded]

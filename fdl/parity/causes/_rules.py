@@ -54,7 +54,8 @@ def trajectory(
         elif rule.weight_decay:
             share = 1.0 if rule.full_decay else rate
             parameter = parameter - share * rule.weight_decay * parameter
-        parameter = parameter - step(rule, gradient, rate, count, memory)
+        with np.errstate(all="ignore"):  # a hypothesis may divide by 0: then it explains nothing
+            parameter = parameter - step(rule, gradient, rate, count, memory)
         path.append(parameter)
     return path
 

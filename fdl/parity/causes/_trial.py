@@ -1,8 +1,10 @@
 """Tries hypotheses about torch's calls: whichever makes torch compute what the candidate did."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from fdl.parity._calls import Call, Rewrite, Site
 from fdl.parity._live import Live
@@ -10,7 +12,8 @@ from fdl.parity._record import Quantity, Record
 from fdl.parity._run import Evidence
 from fdl.parity.causes._attention import ATTENTION
 from fdl.parity.causes._axes import AXES
-from fdl.parity.causes._hypothesis import Hypothesis, closeness
+from fdl.parity.causes._closeness import closeness
+from fdl.parity.causes._hypothesis import Hypothesis
 from fdl.parity.causes._layers import LAYERS
 from fdl.parity.causes._losses import LOSS
 from fdl.parity.causes._rounding import GRADIENTS, ROUNDING
@@ -26,9 +29,9 @@ MOST_TRIALS = 600
 
 
 class Trial(NamedTuple):
-    """One rewrite of one call."""
+    """One rewrite of a call, or of several of one function in one module."""
 
-    site: Site
+    sites: tuple[Site, ...]
     hypothesis: Hypothesis
     words: str
     rewrite: Rewrite
@@ -39,8 +42,9 @@ def tried(
 ) -> list[Cause]:
     """The hypotheses that explain the first difference, best first.
 
-    A hypothesis explains if torch, with it, computes the candidate's tensor; the more of the other
-    tensors that differ in the same stage it explains too, the better.
+    A hypothesis explains if torch, with it, computes the candidate's tensor, and everything before
+    as the candidate does; the more of the other tensors that differ in the same stage it explains
+    too, the better.
 
     Args:
         reference: torch, to be run again.
@@ -48,19 +52,25 @@ def tried(
         sites: the calls that may be at fault.
         tolerance: what counts as equal.
     """
-    first = evidence.first
-    quantity = Quantity(first.mode, first.kind, first.step, first.name)
-    backward = first.phase not in ("forward", "loss")
+    backward = evidence.first.phase not in ("forward", "loss")
     measure = _Measure(evidence, tolerance)
+    everywhere = reference.sites(evidence.index)
     found: list[tuple[float, int, int, Cause]] = []
     for order, trial in enumerate(_trials(reference, evidence, sites)):
-        record = _rerun(reference, evidence, trial, [trial.site], backward=backward)
-        error = measure.error(quantity, record)
-        if not error <= max(first.budget, trial.hypothesis.residual * first.error):
+        residual = trial.hypothesis.residual
+        record = _rerun(reference, evidence, trial, backward=backward)
+        if not measure.explains(record, residual):
             continue
-        share, where = _share(reference, evidence, trial, measure)
-        words = f"{trial.words}{where}"
-        cause = Cause(trial.hypothesis.name, trial.site.module, words, error)
+        record = record if backward else _rerun(reference, evidence, trial, backward=True)
+        share, words = measure.share(record, residual), trial.words
+        alike = tuple(site for site in everywhere if _alike(site, trial.sites[0]))
+        if share < 1 and len(alike) > len(trial.sites):
+            wide = _rerun(reference, evidence, trial._replace(sites=alike), backward=True)
+            if (more := measure.share(wide, residual)) > share:
+                share = more
+                words = f"{words} (in all {len(alike)} calls of {alike[0].function})"
+        error = measure.error(measure.first, record)
+        cause = Cause(trial.hypothesis.name, trial.sites[0].module, words, error)
         found.append((-share, closeness(error), order, cause))
     return [cause for *_, cause in sorted(found, key=lambda item: item[:3])]
 
@@ -72,27 +82,40 @@ class _Measure:
         self._evidence = evidence
         self._norm = root_mean_square if evidence.precision == "float64" else maximum
         self._scales = Judge(tolerance).scales(evidence.expected, self._norm)
-        self._different = [
-            Quantity(row.mode, row.kind, row.step, row.name)
-            for row in evidence.rows
-            if not row.equal and row.kind != "parameter"
-        ]
         self._rows = {Quantity(r.mode, r.kind, r.step, r.name): r for r in evidence.rows}
+        rows = list(self._rows)
+        first = evidence.first
+        self.first = Quantity(first.mode, first.kind, first.step, first.name)
+        self._before = rows[: rows.index(self.first)]
+        self._different = [
+            q for q, row in self._rows.items() if not row.equal and q.kind != "parameter"
+        ]
 
     def error(self, quantity: Quantity, record: Record) -> float:
         """The candidate's error in one tensor, if the record were torch."""
         got, expected = self._evidence.got.get(quantity), record.get(quantity)
-        if got is None or expected is None or not self._rows[quantity].shaped:
+        if got is None or not self._rows[quantity].shaped:
             return math.inf
+        if expected is None and quantity.kind != "activation gradient":
+            return math.inf
+        expected = np.zeros_like(got) if expected is None else expected  # no gradient came here
         return distance(got, expected, self._scales[quantity], self._norm)
+
+    def explains(self, record: Record, residual: float) -> bool:
+        """Whether the record has the candidate's first wrong tensor, and all right ones before."""
+        return self._near(self.first, record, residual) and all(
+            self._near(quantity, record, 0.0) for quantity in self._before if quantity in record
+        )
 
     def share(self, record: Record, residual: float) -> float:
         """The share of the tensors that differ which the record explains."""
-        explained = [
-            self.error(q, record) <= max(self._rows[q].budget, residual * self._rows[q].error)
-            for q in self._different
-        ]
+        explained = [self._near(quantity, record, residual) for quantity in self._different]
         return sum(explained) / len(explained) if explained else 0.0
+
+    def _near(self, quantity: Quantity, record: Record, residual: float) -> bool:
+        row = self._rows[quantity]
+        left = residual * row.error if math.isfinite(row.error) else 0.0
+        return self.error(quantity, record) <= max(row.budget, left)
 
 
 def _trials(reference: Live, evidence: Evidence, sites: Sequence[Site]) -> Iterator[Trial]:
@@ -100,58 +123,56 @@ def _trials(reference: Live, evidence: Evidence, sites: Sequence[Site]) -> Itera
     wanted = {site.index for site in sites}
     backward = evidence.first.phase == "backward"
     hypotheses = [*BACKWARD, *FORWARD] if backward else FORWARD
-    calls: dict[Site, list[Trial]] = {}
+    single: list[Trial] = []
 
     def look(site: Site) -> Rewrite | None:
-        if site.index not in wanted:
-            return None
+        return note if site.index in wanted else None
 
-        def note(call: Call):
-            calls[site] = [
-                Trial(site, hypothesis, words, rewrite)
-                for hypothesis in hypotheses
-                if site.function in hypothesis.functions
-                for words, rewrite in hypothesis.variants(call)
-            ]
-            return call.run()
-
-        return note
+    def note(call: Call) -> Any:
+        single.extend(
+            Trial((call.site,), hypothesis, words, rewrite)
+            for hypothesis in hypotheses
+            if call.site.function in hypothesis.functions
+            for words, rewrite in _variants(hypothesis, call)
+        )
+        return call.run()
 
     reference.again(evidence.index, look)
     ranked = sorted(
-        (trial for trials in calls.values() for trial in trials),
-        key=lambda trial: hypotheses.index(trial.hypothesis),
+        [*single, *_together(single)], key=lambda trial: hypotheses.index(trial.hypothesis)
     )
     yield from ranked[:MOST_TRIALS]
 
 
-def _rerun(
-    reference: Live, evidence: Evidence, trial: Trial, sites: Sequence[Site], *, backward: bool
-) -> Record:
-    chosen = {site.index for site in sites}
-    rewrites: Callable[[Site], Rewrite | None] = lambda site: (  # noqa: E731
-        trial.rewrite if site.index in chosen else None
-    )
+def _variants(hypothesis: Hypothesis, call: Call) -> list[tuple[str, Rewrite]]:
+    try:
+        return list(hypothesis.variants(call))
+    except Exception:
+        return []  # a call in a form that the hypothesis does not know
+
+
+def _together(trials: Sequence[Trial]) -> Iterator[Trial]:
+    """The same rewrite of all calls of a function in one module: a habit, not a slip."""
+    groups: dict[tuple[str, str, str, str], list[Trial]] = {}
+    for trial in trials:
+        site = trial.sites[0]
+        key = (trial.hypothesis.name, trial.words, site.function, site.module)
+        groups.setdefault(key, []).append(trial)
+    for group in groups.values():
+        if len(group) > 1:
+            yield group[0]._replace(sites=tuple(trial.sites[0] for trial in group))
+
+
+def _rerun(reference: Live, evidence: Evidence, trial: Trial, *, backward: bool) -> Record:
+    chosen = {site.index for site in trial.sites}
+
+    def rewrites(site: Site) -> Rewrite | None:
+        return trial.rewrite if site.index in chosen else None
+
     try:
         return reference.again(evidence.index, rewrites, backward=backward).record
-    except Exception:  # noqa: BLE001  (a hypothesis that does not even run explains nothing)
-        return {}
-
-
-def _share(
-    reference: Live, evidence: Evidence, trial: Trial, measure: _Measure
-) -> tuple[float, str]:
-    """How much the rewrite explains at this call, or at all calls of the function."""
-    here = _rerun(reference, evidence, trial, [trial.site], backward=True)
-    share = measure.share(here, trial.hypothesis.residual)
-    alike = [site for site in reference.sites(evidence.index) if _alike(site, trial.site)]
-    if share == 1 or len(alike) == 1:
-        return share, ""
-    everywhere = _rerun(reference, evidence, trial, alike, backward=True)
-    more = measure.share(everywhere, trial.hypothesis.residual)
-    if more > share:
-        return more, f" (in all {len(alike)} calls of {trial.site.function})"
-    return share, ""
+    except Exception:
+        return {}  # a hypothesis that does not even run explains nothing
 
 
 def _alike(site: Site, other: Site) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from fdl.parity._record import Record
 from fdl.parity._reference import Anatomy
 from fdl.parity._run import Evidence
-from fdl.parity.causes._hypothesis import EXACT, closeness
+from fdl.parity.causes._closeness import EXACT, closeness
 from fdl.parity.causes._rules import Rule, trajectory
 from fdl.parity.judge import root_mean_square
 from fdl.parity.report import Cause
