@@ -40,6 +40,10 @@ STORIES = {
     ),
 }
 
+PORT = "port_a_network"
+MISTAKES = ["forward of module 'conv1'", "buffer of module 'norm'", "update of module 'conv1'"]
+CAUSES = ["SAME instead of explicit padding", "biased variance", "weight decay"]
+
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
@@ -62,7 +66,7 @@ def figure(printed, label):
 
 
 def test_every_example_has_a_test():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(STORIES)
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*STORIES, PORT}
 
 
 QUICK = ("mlp_digits", "own_network")
@@ -88,6 +92,16 @@ def test_example_prints_its_figures_and_leaves_its_pictures(run, story):
         assert "identical" in printed
 
 
+@pytest.mark.nightly
+def test_the_port_loses_its_mistakes_one_after_another(run):
+    printed, out = run(PORT, "--steps", "2")
+    assert re.findall(r"^first: (.*?),", printed, re.MULTILINE) == MISTAKES, printed
+    assert re.findall(r"^cause: (.*?):", printed, re.MULTILINE) == CAUSES, printed
+    assert printed.count("DIFFERENT:") == 3
+    assert printed.count("EQUAL:") == 1
+    assert sorted(path.name for path in out.iterdir()) == [f"report_{n}.html" for n in range(1, 5)]
+
+
 def test_readme_lists_every_example():
     listed = re.findall(r"\((\w+)\.py\)", (EXAMPLES / "README.md").read_text())
-    assert sorted(listed) == sorted(STORIES)
+    assert sorted(listed) == sorted([*STORIES, PORT])

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 
 from fdl.parity._jax_side import JaxSide
@@ -49,15 +50,19 @@ def _x64(dtypes: dict[str, np.dtype]) -> Check:
 
 
 def _precision() -> Check:
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return Check("matmul precision", "ok", "JAX highest")
-    given = torch.get_float32_matmul_precision()
-    tf32 = torch.backends.cuda.matmul.allow_tf32
-    if given == "highest" and not tf32:
+    """Flags that would let products be rounded; both are overruled while comparing."""
+    stands = []
+    ours = jax.config.values.get("jax_default_matmul_precision")
+    if ours not in (None, "highest", "float32"):
+        stands.append(f"jax_default_matmul_precision is {ours!r}")
+    if (torch := sys.modules.get("torch")) is not None:
+        if (theirs := torch.get_float32_matmul_precision()) != "highest":
+            stands.append(f"torch's float32 matmul precision is {theirs!r}")
+        if torch.backends.cuda.matmul.allow_tf32:
+            stands.append("torch.backends.cuda.matmul.allow_tf32 is on")
+    if not stands:
         return Check("matmul precision", "ok", "JAX and torch highest, no TF32")
-    detail = f"torch stands at {given!r}, TF32 {'on' if tf32 else 'off'}: overruled while comparing"
-    return Check("matmul precision", "note", detail)
+    return Check("matmul precision", "note", f"{_some(stands)}: overruled while comparing")
 
 
 def _mode(side: JaxSide, anatomy: Anatomy) -> Check:

@@ -6,68 +6,24 @@ first; names decide among equal shapes, and only by words and numbers that both 
 "Theirs" is the JAX tree, the "keys" are torch's.
 """
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-Shape = tuple[int, ...]
-Permutation = tuple[int, ...]
-Options = Mapping[int, Sequence[int]]  # what each of theirs fits, by position in two lists
-Tiebreak = Callable[[Options, list[int], list[int]], dict[int, int]]
-
-COUNTER = "num_batches_tracked"  # torch's alone: JAX libraries do not count batches
-
-_ROLES = {
-    **dict.fromkeys(["kernel", "weight", "w", "scale", "gamma"], "weight"),
-    **dict.fromkeys(["embedding", "embeddings"], "weight"),
-    **dict.fromkeys(["bias", "b", "beta", "offset"], "bias"),
-    **dict.fromkeys(["running_mean", "moving_mean", "mean"], "running_mean"),
-    **dict.fromkeys(["running_var", "moving_var", "moving_variance", "var"], "running_var"),
-    COUNTER: COUNTER,
-}
-_WORDS = {tuple(word.split("_")): word for word in sorted(_ROLES, key=len, reverse=True)}
-_LAYOUTS = {"kernel": "flax", "w": None}  # by these words; the other words of _ROLES: torch's
-_COLLECTIONS = ("params", "batch_stats")  # Linen's: both hold leaves of the same modules
-
-
-class Kind(NamedTuple):
-    """What decides whether two leaves fit.
-
-    Attributes:
-        role: a torch tensor's own name (``"weight"``, ``"running_mean"``), None if unknown.
-        layout: ``"torch"`` or ``"flax"``, None if the name does not tell.
-        shape: of the array.
-    """
-
-    role: str | None
-    layout: str | None
-    shape: Shape
-
-
-class Item(NamedTuple):
-    """A leaf of either side: its full name, the name of its module, and its kind."""
-
-    name: str
-    module: str
-    kind: Kind
-
-
-class Group(NamedTuple):
-    """The leaves of one module of either side, and its name in words and numbers."""
-
-    tokens: tuple[str, ...]
-    items: tuple[Item, ...]
-
-    @property
-    def kinds(self) -> tuple[Kind, ...]:
-        """The leaves without their names."""
-        return tuple(item.kind for item in self.items)
-
-    @property
-    def largest(self) -> Item:
-        """The leaf that stands for the module in messages."""
-        return max(self.items, key=lambda item: len(item.kind.shape))
+from fdl.parity._assignments import Options, components, settle
+from fdl.parity._roles import (
+    COUNTER,
+    Group,
+    Item,
+    Kind,
+    Permutation,
+    Shape,
+    flax_layout,
+    groups_of,
+    item_of,
+    layouts_of,
+    tokens_of,
+)
 
 
 class Found(NamedTuple):
@@ -88,11 +44,11 @@ class Found(NamedTuple):
 
 def match(theirs: Mapping[str, Shape], keys: Mapping[str, Shape]) -> Found:
     """Matches their leaves (path to shape) with torch's tensors (key to shape)."""
-    counted = any(_item(path, shape).kind.role == COUNTER for path, shape in theirs.items())
-    needed = {k: s for k, s in keys.items() if counted or _item(k, s).kind.role != COUNTER}
-    ours, torchs = _with_lonely_split(_groups(theirs), _groups(needed))
+    counted = any(item_of(path, shape).kind.role == COUNTER for path, shape in theirs.items())
+    needed = {k: s for k, s in keys.items() if counted or item_of(k, s).kind.role != COUNTER}
+    ours, torchs = _with_lonely_split(groups_of(theirs), groups_of(needed))
     names = _Names([g.tokens for g in ours], [g.tokens for g in torchs])
-    decided, left = _settle(_options(ours, torchs), names.decide)
+    decided, left = settle(_options(ours, torchs), names.decide)
 
     found = [_inside(ours[i], torchs[j]) for i, j in decided.items()]
     pairs = {path: pair for pairs, _ in found for path, pair in pairs.items()}
@@ -112,63 +68,7 @@ def match(theirs: Mapping[str, Shape], keys: Mapping[str, Shape]) -> Found:
     )
 
 
-def flax_layout(rank: int) -> Permutation | None:
-    """What makes Flax's kernel of torch's weight: (in, out), WIO, HWIO or DHWIO."""
-    return (*range(2, rank), 1, 0) if rank >= 2 else None
-
-
-def transposed(shape: Shape, permutation: Permutation | None) -> Shape:
-    """The shape of a transposed array."""
-    return shape if permutation is None else tuple(shape[axis] for axis in permutation)
-
-
-# --- reading names
-
-
-def _tokens(name: str) -> tuple[str, ...]:
-    """Splits a name into words and numbers.
-
-    >>> _tokens("layers_0.Dense_1")
-    ('layers', '0', 'dense', '1')
-    """
-    return tuple(re.findall(r"\d+|[^\W\d_]+", name.lower()))
-
-
-def _item(name: str, shape: Shape) -> Item:
-    *parents, own = re.split(r"[./]", name)
-    if parents and parents[0] in _COLLECTIONS:
-        parents = parents[1:]
-    word, rest = _role_word(own, rank=len(shape))
-    if word is not None:
-        kind = Kind(_ROLES[word], _LAYOUTS.get(word, "torch"), shape)
-        return Item(name, ".".join([*parents, *rest]), kind)
-    module = parents if own.isdigit() else [*parents, own]  # 0 and 1 of a pair (weight, bias)
-    return Item(name, ".".join(module), Kind(None, None, shape))
-
-
-def _role_word(name: str, *, rank: int) -> tuple[str | None, tuple[str, ...]]:
-    """Finds the role at the end or start of a leaf's own name, and what the name holds besides.
-
-    >>> _role_word("weight_ih_l0", rank=2)
-    ('weight', ('ih', 'l', '0'))
-    """
-    tokens = _tokens(name)
-    words = {k: w for k, w in _WORDS.items() if rank < 2 or _ROLES[w] != "bias"}
-    for key, word in words.items():
-        if tokens[-len(key) :] == key:
-            return word, tokens[: -len(key)]
-    for key, word in words.items():
-        if tokens[: len(key)] == key:
-            return word, tokens[len(key) :]
-    return None, ()
-
-
-def _groups(shapes: Mapping[str, Shape]) -> list[Group]:
-    modules: dict[str, list[Item]] = {}
-    for name, shape in shapes.items():
-        item = _item(name, shape)
-        modules.setdefault(item.module, []).append(item)
-    return [Group(_tokens(module), tuple(items)) for module, items in modules.items()]
+# --- modules
 
 
 def _with_lonely_split(ours: list[Group], torchs: list[Group]) -> tuple[list[Group], list[Group]]:
@@ -183,7 +83,9 @@ def _with_lonely_split(ours: list[Group], torchs: list[Group]) -> tuple[list[Gro
 
 def _split(groups: list[Group], *, lonely: list[bool]) -> list[Group]:
     def parts(group: Group) -> list[Group]:
-        return [Group(group.tokens if i.kind.role else _tokens(i.name), (i,)) for i in group.items]
+        return [
+            Group(group.tokens if i.kind.role else tokens_of(i.name), (i,)) for i in group.items
+        ]
 
     return [
         part
@@ -193,20 +95,6 @@ def _split(groups: list[Group], *, lonely: list[bool]) -> list[Group]:
 
 
 # --- what fits what
-
-
-def _layouts(kind: Kind, tensor: Kind) -> list[Permutation | None]:
-    """Every layout in which a leaf of theirs can hold a tensor of torch's."""
-    known = kind.role and tensor.role
-    if kind.role != tensor.role and (known or COUNTER in (kind.role, tensor.role)):
-        return []
-    flax = flax_layout(len(tensor.shape))
-    layouts = {"torch": {None}, "flax": {flax}, None: {None, flax}}[kind.layout]
-    return [layout for layout in layouts if _fits(kind.shape, tensor.shape, layout)]
-
-
-def _fits(shape: Shape, tensor: Shape, layout: Permutation | None) -> bool:
-    return len(shape) == len(tensor) and transposed(tensor, layout) == shape
 
 
 def _options(ours: list[Group], torchs: list[Group]) -> Options:
@@ -219,7 +107,7 @@ def _options(ours: list[Group], torchs: list[Group]) -> Options:
 
 def _kind_options(kinds: Sequence[Kind], tensors: Sequence[Kind]) -> Options:
     return {
-        i: [j for j, tensor in enumerate(tensors) if _layouts(kind, tensor)]
+        i: [j for j, tensor in enumerate(tensors) if layouts_of(kind, tensor)]
         for i, kind in enumerate(kinds)
     }
 
@@ -229,7 +117,7 @@ def _kinds_fit(kinds: tuple[Kind, ...], tensors: tuple[Kind, ...]) -> bool:
     """Whether the leaves of two modules fit one to one."""
     if len(kinds) != len(tensors):
         return False
-    decided, left = _settle(_kind_options(kinds, tensors))
+    decided, left = settle(_kind_options(kinds, tensors))
     reached = {*decided.values(), *(j for fitting in left.values() for j in fitting)}
     return all(left.values()) and len(reached) == len(tensors)
 
@@ -238,12 +126,12 @@ def _inside(
     group: Group, other: Group
 ) -> tuple[dict[str, tuple[str, Permutation | None]], list[str]]:
     """The leaves of two matched modules: pairs, and doubts."""
-    decided, left = _settle(_kind_options(group.kinds, other.kinds))
+    decided, left = settle(_kind_options(group.kinds, other.kinds))
     pairs: dict[str, tuple[str, Permutation | None]] = {}
     doubts = _doubts(left, group.items, other.items)
     for i, j in decided.items():
         item, tensor = group.items[i], other.items[j]
-        layouts = _layouts(item.kind, tensor.kind)
+        layouts = layouts_of(item.kind, tensor.kind)
         if len(layouts) == 1:
             pairs[item.name] = (tensor.name, layouts[0])
         else:
@@ -257,7 +145,7 @@ def _inside(
 def _doubts(left: Options, ours: Sequence[Item], torchs: Sequence[Item]) -> list[str]:
     """A sentence for all of theirs that fit the same of torch's."""
     sentences: list[str] = []
-    for part, others in _components(left):
+    for part, others in components(left):
         alike: dict[tuple[int, ...], list[int]] = {}
         for i in part:
             alike.setdefault(tuple(left[i]), []).append(i)
@@ -270,57 +158,6 @@ def _doubts(left: Options, ours: Sequence[Item], torchs: Sequence[Item]) -> list
             for fitting, same in alike.items()
         ]
     return sentences
-
-
-# --- one-to-one assignments
-
-
-def _settle(
-    options: Options, tiebreak: Tiebreak = lambda options, ours, others: {}
-) -> tuple[dict[int, int], dict[int, list[int]]]:
-    """Divides options into pairs that nothing else allows, and the options that are left."""
-    decided: dict[int, int] = {}
-    left = {i: list(fitting) for i, fitting in options.items()}
-    while True:
-        new: dict[int, int] = {}
-        for ours, others in _components(left):
-            new |= _only(left, ours, others) or tiebreak(left, ours, others)
-        if not new:
-            return decided, left
-        decided |= new
-        taken = set(new.values())
-        left = {i: [j for j in left[i] if j not in taken] for i in left if i not in new}
-
-
-def _components(options: Options) -> Iterator[tuple[list[int], list[int]]]:
-    """The parts of the options that have nothing to do with each other."""
-    fans: dict[int, list[int]] = {}
-    for i, fitting in options.items():
-        for j in fitting:
-            fans.setdefault(j, []).append(i)
-    seen: set[int] = set()
-    for start in options:
-        if start in seen or not options[start]:
-            continue
-        ours, others = [start], set()
-        seen.add(start)
-        for i in ours:  # grows while it is read
-            others.update(options[i])
-            fresh = dict.fromkeys(k for j in options[i] for k in fans.pop(j, ()) if k not in seen)
-            seen.update(fresh)
-            ours += fresh
-        yield sorted(ours), sorted(others)
-
-
-def _only(options: Options, ours: list[int], others: list[int]) -> dict[int, int]:
-    """Pairs of which one side fits nothing else; none where the two sides differ in number."""
-    if len(ours) != len(others):
-        return {}
-    fans = {j: [i for i in ours if j in options[i]] for j in others}
-    pairs = {(i, options[i][0]) for i in ours if len(options[i]) == 1}
-    pairs |= {(fans[j][0], j) for j in others if len(fans[j]) == 1}
-    contradict = len({i for i, _ in pairs}) < len(pairs) or len({j for _, j in pairs}) < len(pairs)
-    return {} if contradict else dict(pairs)
 
 
 # --- names among equal shapes
@@ -347,7 +184,7 @@ class _Names:
     def narrowed(self, options: Options) -> Options:
         """Options for a message: layer 0's leaves are not said to fit layer 1's keys."""
         narrow: dict[int, list[int]] = {}
-        for ours, others in _components(options):
+        for ours, others in components(options):
             for i, row in zip(ours, self._scores(options, ours, others), strict=True):
                 likely = [j for j, score in zip(others, row, strict=True) if score >= 0]
                 narrow[i] = likely or [*options[i]]

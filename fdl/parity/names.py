@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fdl.parity._suggest import COUNTER, Found, Shape, flax_layout, match, transposed
+from fdl.parity._roles import COUNTER, Shape, flax_layout, transposed
+from fdl.parity._suggest import Found, match
 
 Names = Mapping[str, str | tuple[str, tuple[int, ...]]]
 """Their path to torch's key, or to ``(key, permutation)``: theirs is torch's, transposed so."""

@@ -22,11 +22,7 @@ def suspected(row: Row, run: Pass, shown: Sequence[str]) -> list[Site]:
     if row.phase == "loss":
         return [site for site in sites if site.phase == "loss"]
     if row.kind in ("activation", "output", "mask"):
-        calls = list(spans)
-        position = calls.index(row.name.partition(":")[0]) if row.kind == "activation" else -1
-        end = spans[calls[position]][1]
-        start = max((spans[call][1] for call in calls[:position] if call in heard), default=0)
-        return [site for site in sites if start <= site.index < end and site.phase == "forward"]
+        return _forward(row, run, heard)
     if row.kind == "activation gradient":
         consumers = innermost(run.capture.consumers.get(row.name, []))
         parent = row.module.rpartition(".")[0]
@@ -39,3 +35,22 @@ def suspected(row: Row, run: Pass, shown: Sequence[str]) -> list[Site]:
         return [site for site in sites if not consumers or site.module in consumers]
     owned = [site for site in sites if site.module == row.module]
     return owned if heard or row.phase == "buffer" else [*sites]
+
+
+def _forward(row: Row, run: Pass, heard: set[str]) -> list[Site]:
+    """Calls since the last tensor that is right, and before it those of containers still running.
+
+    What the code of a container computes between its modules shows in no module's output until it
+    is used.
+    """
+    sites, spans = run.calls.sites, run.capture.spans
+    calls = list(spans)
+    position = calls.index(row.name.partition(":")[0]) if row.kind == "activation" else -1
+    begin, end = spans[calls[position]]
+    start = max((spans[call][1] for call in calls[:position] if call in heard), default=0)
+    running = {module_of(call) for call in calls if spans[call][0] <= begin < spans[call][1]}
+    return [
+        site
+        for site in sites[:end]
+        if site.phase == "forward" and (site.index >= start or site.module in running)
+    ]
