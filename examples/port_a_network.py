@@ -126,6 +126,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/port"))
     parser.add_argument("--steps", type=int, default=3)
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # the tensors are small: more threads wait for each other
 
     for number, attempt in enumerate(ATTEMPTS, start=1):
         print(f"{number}. {attempt.mended}")

@@ -249,9 +249,7 @@ def test_learning_rate_may_be_an_argument_of_a_jitted_function(name):
         return optimizer.update(GRADS, optimizer.init(PARAMS), PARAMS)[0]
 
     expected = as_numpy(update(0.1))
-    assert max(distances(jax.jit(update)(0.1), expected).values()) <= TOLERANCE.float32(
-        "parameter", 0
-    )
+    assert max(distances(jax.jit(update)(0.1), expected).values()) <= TOLERANCE.float32(0)
 
 
 # --- numbers

@@ -49,7 +49,7 @@ def _compared(run: Run, precisions: Sequence[str]) -> list[Row]:
     if "float32" not in precisions or run.misfits:
         return rows
     meant = all(row.equal for row in rows)
-    single = run.float32(run.tolerance.draws if meant else 1)
+    single = run.float32(min(run.tolerance.draws, run.reference.draws) if meant else 1)
     if meant and not all(row.equal for row in single):
         single += run.float32_modules()
     return rows + single

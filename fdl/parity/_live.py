@@ -1,5 +1,6 @@
 """A torch module as the reference: it runs as the comparison goes on, and can be run again."""
 
+import sys
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -41,7 +42,7 @@ class Live(Reference):
             self._side = self._torch("float64")
             self._generator = np.random.default_rng(plan.seed)
             store = Store(path)
-            super().__init__(store, plan, _anatomy(self._side), draws=-1)
+            super().__init__(store, plan, _anatomy(self._side), draws=sys.maxsize)
             store.write("start/float64", tensors_record(self._side.tensors()))
             self.oracle(0)
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -71,7 +72,14 @@ class Anatomy(NamedTuple):
 
 
 class Reference:
-    """Torch in float64, stage by stage from a file, and in float32 as far as it is there."""
+    """Torch in float64, stage by stage from a file, and in float32 as far as it is there.
+
+    Args:
+        store: the file.
+        plan: what both sides go through.
+        anatomy: of the torch module.
+        draws: how many float32 runs there are.
+    """
 
     def __init__(self, store: Store, plan: Plan, anatomy: Anatomy, draws: int) -> None:
         self.store = store
@@ -122,7 +130,7 @@ def opened(path: Path) -> Reference:
     store = Store(path)
     try:
         meta = store.read_note(META)
-    except (KeyError, OSError, ValueError) as error:
+    except (KeyError, OSError, ValueError, BadZipFile) as error:
         if not path.exists():
             raise FileNotFoundError(
                 f"no recording at {path}: make one by fdl.parity.record"

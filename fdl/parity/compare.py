@@ -168,6 +168,8 @@ def record(
         ImportError: without torch.
         ValueError: if an argument is out of range, or the module does not run.
     """
+    if draws < 1:
+        raise ValueError(f"record: draws: expected 1 or more, got {draws}.")
     pair = loss if isinstance(loss, str) else (loss, None)
     plan = Plan(batches, steps, optimizer is not None, seed)
     with replacing(path) as temporary:

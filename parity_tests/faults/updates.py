@@ -8,7 +8,7 @@ import optax
 import torch
 
 import fdl
-from faults.mlp import pair
+from faults.mlp import pair, twin
 from faults.table import Fault
 from fdl import nn
 from fdl.parity import TorchUpdate
@@ -104,6 +104,15 @@ class UnusedPort(nn.Module):
 
     def __call__(self, x):
         return self.used(x)
+
+
+def from_zero() -> torch.nn.Module:
+    """A network whose biases start at 0, so that they are as large as their updates."""
+    network = twin()
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.zeros_(parameter)
+    return network
 
 
 adamw = fdl.optim.adamw
@@ -222,6 +231,15 @@ FAULTS = [
     ),
     Fault(
         "not clipped", pair(**clipping(fdl.optim.sgd(0.1))), "0", "update", 1, "missing clipping"
+    ),
+    Fault(
+        "bias correction in float32",
+        pair(**adam(optax.adamw(1e-3, weight_decay=1e-2), torch.optim.AdamW), reference=from_zero),
+        "0",
+        "update",
+        1,
+        "bias correction in float32",
+        ("float64", "float32"),
     ),
     Fault(
         "unused parameter decays",

@@ -30,7 +30,8 @@ def related(evidence: Evidence) -> list[Cause]:
     if not expected.size or not np.isfinite(expected).all():
         return []
     expected, got = expected.astype(np.float64), got.astype(np.float64)
-    looks = (_vanished, _ordered, _scaled, _shifted, _rounded)
+    rounded = partial(_rounded, precision=evidence.precision)
+    looks = (_vanished, _ordered, _scaled, _shifted, rounded)
     return [
         Cause(name, row.module, words, error)
         for look in (looks if np.isfinite(got).all() else (_specials,))
@@ -101,9 +102,10 @@ def _shifted(expected: np.ndarray, got: np.ndarray) -> Found:
         yield from _matched(expected, got, "offset", words, expected + shift)
 
 
-def _rounded(expected: np.ndarray, got: np.ndarray) -> Found:
-    """Values that all fit into a smaller dtype were computed or stored in it."""
-    for name, dtype in reversed(LOWER.items()):
+def _rounded(expected: np.ndarray, got: np.ndarray, *, precision: str) -> Found:
+    """Values that all fit into a smaller dtype than they have were computed or stored in it."""
+    lower = {name: dtype for name, dtype in LOWER.items() if name != precision}
+    for name, dtype in reversed(lower.items()):
         with np.errstate(over="ignore"):
             fits = bool((got.astype(dtype).astype(np.float64) == got).all())
         near = root_mean_square(got - expected) <= 1e-1 * root_mean_square(expected)

@@ -20,6 +20,7 @@ class Rule(NamedTuple):
         rate_inside: the learning rate is multiplied into what the momentum buffer takes up.
         full_decay: the decoupled decay is not multiplied by the learning rate.
         skips: a parameter without gradient stays as it is.
+        low: the bias of the moments is computed in float32.
     """
 
     adam: bool
@@ -39,6 +40,7 @@ class Rule(NamedTuple):
     rate_inside: bool = False
     full_decay: bool = False
     skips: bool = True
+    low: bool = False
 
 
 def trajectory(
@@ -81,6 +83,8 @@ def _adam(rule: Rule, gradient: np.ndarray, rate: float, count: int, memory: dic
     if rule.amsgrad:
         second = memory["most"] = np.maximum(memory.get("most", 0.0), second)
     c1, c2 = (1 - b1**count, 1 - b2**count) if rule.corrected else (1.0, 1.0)
+    if rule.low:
+        c1, c2 = (float(np.float32(1) - np.float32(beta) ** np.float32(count)) for beta in (b1, b2))
     if rule.early:
         return rate * math.sqrt(c2) / c1 * first / (np.sqrt(second) + rule.eps)
     if rule.inside:

@@ -9,7 +9,7 @@ import numpy as np
 from fdl.parity._record import Record
 from fdl.parity._reference import Anatomy
 from fdl.parity._run import Evidence
-from fdl.parity.causes._closeness import EXACT, closeness
+from fdl.parity.causes._closeness import EXACT, ROUGH, closeness
 from fdl.parity.causes._rules import Rule, trajectory
 from fdl.parity.judge import root_mean_square
 from fdl.parity.report import Cause
@@ -58,6 +58,8 @@ def updated(evidence: Evidence, anatomy: Anatomy, options: dict[str, Any]) -> li
         return []
     index = anatomy.optimizer["groups"].index(group)
     history = _history(evidence.history, key, options, index)
+    if evidence.precision == "float32":
+        return _imprecise(evidence, rule, history)
     found = [
         Cause(tweak.name, evidence.first.module, tweak.words, error)
         for tweak in _tweaks(rule, history)
@@ -65,6 +67,16 @@ def updated(evidence: Evidence, anatomy: Anatomy, options: dict[str, Any]) -> li
     ]
     unique = {(cause.name, cause.detail): cause for cause in found}
     return sorted(unique.values(), key=lambda cause: closeness(cause.error))
+
+
+def _imprecise(evidence: Evidence, rule: Rule, history: History) -> list[Cause]:
+    """What the rule loses where it computes in float32 what torch computes in Python's floats."""
+    words = "1 - beta**t is computed in float32, which cancels"
+    tweak = Tweak("bias correction in float32", words, rule._replace(low=True), history)
+    left, before = _error(tweak), _error(tweak._replace(rule=rule))
+    if not rule.adam or left > ROUGH * before:
+        return []
+    return [Cause(tweak.name, evidence.first.module, tweak.words, left)]
 
 
 def _error(tweak: Tweak) -> float:
