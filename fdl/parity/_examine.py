@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from fdl.parity._failure import CannotCompare
 from fdl.parity._heat import heat
-from fdl.parity._locate import divergence, noted, suspects
+from fdl.parity._locate import divergence, noted, suspect
 from fdl.parity._preflight import preflight
 from fdl.parity._record import input_name
 from fdl.parity._run import Evidence, Run
@@ -27,9 +28,8 @@ def examine(run: Run, precisions: Sequence[str]) -> Report:
         return report
     if run.evidence is None:
         first = next(row for row in rows if not row.equal)
-        listened = list(side.layouts(side.heard(run.first_batch(), train=False)))
-        where = suspects(first, run.reference.anatomy, listened)
-        return report._replace(first_divergence=divergence(first, where[0]))
+        found = divergence(first, suspect(first, run.reference.anatomy))
+        return report._replace(first_divergence=found)
     capture = run.reference.watched(run.evidence.index)
     alone = _alone(run, run.evidence, capture)
     return report._replace(
@@ -60,16 +60,18 @@ def _alone(run: Run, evidence: Evidence, capture: Any) -> dict[tuple[str, str], 
     if evidence.precision != "float64" or not evidence.judged:
         return {}
     inputs = {} if capture is None else capture.inputs
-    return {(row.kind, row.name): row for row in run.isolated(evidence, inputs)}
+    try:
+        return {(row.kind, row.name): row for row in run.isolated(evidence, inputs)}
+    except CannotCompare:  # a candidate that does not run on what torch computed
+        return {}
 
 
 def _explained(
     run: Run, evidence: Evidence, alone: dict[tuple[str, str], Row], capture: Any
 ) -> Divergence:
     first = evidence.first
-    shown = [q.name for q in evidence.got if q.kind == "activation"]
     causes = explain(run, evidence)
-    module = suspects(first, run.reference.anatomy, shown)[0]
+    module = suspect(first, run.reference.anatomy)
     if causes:
         module = causes[0].module
     elif capture is not None and _misled(first, alone):

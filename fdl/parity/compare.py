@@ -80,9 +80,10 @@ def compare(
         steps: training steps to compare. With a recording its own.
         precisions: ``"float64"`` for meaning, ``"float32"`` for precision, or both.
         params: the parameters of a function, a pytree of arrays or ``jax.ShapeDtypeStruct``; the
-            variables of a Linen module, if its ``init`` should not be asked.
-        buffers: buffers of a function; it is then ``f(params, buffers, *inputs)`` and returns
-            ``(output, buffers)``.
+            variables of a Linen module, if its ``init`` should not be asked; an fdl Model's, for
+            ``load=False``.
+        buffers: buffers of a function, which is then ``f(params, buffers, *inputs)`` and returns
+            ``(output, buffers)``; an fdl Model's.
         names: path of each of the candidate's arrays -> torch's key, or (key, permutation) if its
             axes are in another order; None takes equal names, or :func:`suggest_names`.
         load: whether the candidate takes over torch's tensors. False uses the arrays that it came
