@@ -215,7 +215,7 @@ class JaxSide:
                 seen[name] = value
                 return self._passed(name, value, probes, told.forced)
 
-            apply = listen(self._apply(train), listener)
+            apply = listen(self._apply(train), listener, modules=bool(self.activations))
             output, updated = apply(params, buffers, *inputs)
             return self.loss(output, target), (output, updated, seen)
 

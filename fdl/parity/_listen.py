@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import jax
@@ -37,11 +38,19 @@ class Heard(NamedTuple):
 Listener = Callable[[Mark, Any], Any]
 
 
-def listen(function: Callable[..., Any], listener: Listener) -> Callable[..., Any]:
-    """The function with ``value = listener(mark, value)`` at every mark, in order of execution."""
+def listen(
+    function: Callable[..., Any], listener: Listener, *, modules: bool = True
+) -> Callable[..., Any]:
+    """The function with ``value = listener(mark, value)`` at every mark, in order of execution.
+
+    Args:
+        function: of arrays.
+        listener: gets a mark and the value, returns the value to go on with.
+        modules: whether modules of fdl, Flax and Equinox mark what they return.
+    """
 
     def heard(*args: Any) -> Any:
-        with listening():
+        with listening() if modules else nullcontext():
             closed, shape = jax.make_jaxpr(function, return_shape=True)(*args)
         outputs = _evaluate(closed.jaxpr, closed.consts, jax.tree.leaves(args), listener, Counter())
         return jax.tree.unflatten(jax.tree.structure(shape), outputs)

@@ -1,7 +1,7 @@
 """The difference between two tensors, and whether it is allowed."""
 
 import math
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -80,7 +80,7 @@ class Judge:
         reference: Record,
         candidate: Record,
         scales: Errors | None = None,
-        wanted: Container[Quantity] | None = None,
+        wanted: Collection[Quantity] | None = None,
     ) -> list[Row]:
         """Judges the candidate's precision against that of `reference`, torch in float32.
 
@@ -93,13 +93,15 @@ class Judge:
         """
         candidate = self.aligned(candidate, oracle)
         scales = self.scales(oracle, maximum) if scales is None else scales
-        rows = []
+        rows, watched = [], None if wanted is None else {_series(q) for q in wanted}
         for quantity in _shown(oracle, candidate):
-            if wanted is not None and quantity not in wanted:
+            if watched is not None and _series(quantity) not in watched:
                 continue
             expected, scale = oracle[quantity], scales[quantity]
             own = distance(reference.get(quantity), expected, scale, maximum)
             drift = self._drifted(quantity, own)
+            if wanted is not None and quantity not in wanted:
+                continue
             budget = self.tolerance.float32(drift) * self.tolerance.factor(quantity)
             got = (candidate.get(quantity), expected, scale, maximum)
             rows.append(self._row("float32", quantity, got, budget, drift))
@@ -128,8 +130,8 @@ class Judge:
 
     def _drifted(self, quantity: Quantity, own: float) -> float:
         """Torch's own largest error in a tensor, up to this step."""
-        key = (quantity.mode, quantity.kind, quantity.name)
-        self._drift[key] = drift = max(own, self._drift.get(key, 0.0))
+        series = _series(quantity)
+        self._drift[series] = drift = max(own, self._drift.get(series, 0.0))
         return drift
 
     def _row(
@@ -236,6 +238,11 @@ def _size(tensor: np.ndarray, norm: Norm) -> float:
     with np.errstate(invalid="ignore", over="ignore"):
         size = norm(tensor.astype(np.float64, copy=False))
     return size if math.isfinite(size) else norm(tensor[np.isfinite(tensor)].astype(np.float64))
+
+
+def _series(quantity: Quantity) -> tuple[str, str, str]:
+    """One tensor at all steps."""
+    return (quantity.mode, quantity.kind, quantity.name)
 
 
 def _shown(oracle: Record, candidate: Record) -> list[Quantity]:
