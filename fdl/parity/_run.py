@@ -1,7 +1,7 @@
 """Runs torch and the candidate through the same stages, and judges one against the other."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
@@ -132,10 +132,11 @@ class Run:
         side = self.side("float32", listen=False)
         rows = self._draw(side, 0)
         for draw in range(1, draws):
-            doubtful = {_quantity(row) for row in rows if not row.equal and row.shaped}
+            doubtful = {(row.mode, row.step) for row in rows if not row.equal and row.shaped}
             if not doubtful:
                 break
-            again = {_quantity(row): row for row in self._draw(side, draw, wanted=doubtful)}
+            last = 1 + max(map(self.reference.plan.stages().index, doubtful))
+            again = {_quantity(row): row for row in self._draw(side, draw, stages=last)}
             rows = [self._pooled(row, again.get(_quantity(row), row)) for row in rows]
         return rows
 
@@ -174,23 +175,18 @@ class Run:
                 forced[quantity.name] = (value.transpose(order), gradient.transpose(order))
         return forced
 
-    def _draw(
-        self, side: JaxSide, draw: int, wanted: Collection[Quantity] | None = None
-    ) -> list[Row]:
-        """Judges one float32 run of what is wanted, or of everything."""
-        judge, rows, stages = self._judge(), [], self.reference.plan.stages()
-        last = len(stages)
-        if wanted is not None:
-            last = 1 + max(i for i, stage in enumerate(stages) if _any_of(wanted, stage))
+    def _draw(self, side: JaxSide, draw: int, stages: int | None = None) -> list[Row]:
+        """Judges one float32 run, as far as the given number of stages."""
+        judge, rows, plan = self._judge(), [], self.reference.plan
         history = [side.start(self.reference.start(draw) if self.load else None)]
         records = self.reference.float32(draw, listen=bool(side.activations))
-        for index, reference in enumerate(islice(records, last)):
-            mode, step = stages[index]
-            before, batch = side.state, self.reference.plan.batch((mode, step), "float32", draw)
+        for index, reference in enumerate(islice(records, stages)):
+            mode, step = plan.stages()[index]
+            before, batch = side.state, plan.batch((mode, step), "float32", draw)
             got = side.stage(batch, self.reference.masks(index), step, train=mode == "train")
             expected = self.reference.oracle(index)
             scales = self._scales(index, expected)
-            judged = judge.float32(expected, reference, got, scales, wanted)
+            judged = judge.float32(expected, reference, got, scales)
             rows += judged
             if not side.activations:
                 continue
@@ -239,10 +235,6 @@ class Run:
 
 def _quantity(row: Row) -> Quantity:
     return Quantity(row.mode, row.kind, row.step, row.name)
-
-
-def _any_of(wanted: Collection[Quantity], stage: tuple[str, int]) -> bool:
-    return any((quantity.mode, quantity.step) == stage for quantity in wanted)
 
 
 def _remembered(got: Record, evidence: Evidence | None) -> Record:

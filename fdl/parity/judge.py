@@ -1,7 +1,7 @@
 """The difference between two tensors, and whether it is allowed."""
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -80,7 +80,6 @@ class Judge:
         reference: Record,
         candidate: Record,
         scales: Errors | None = None,
-        wanted: Collection[Quantity] | None = None,
     ) -> list[Row]:
         """Judges the candidate's precision against that of `reference`, torch in float32.
 
@@ -89,23 +88,18 @@ class Judge:
             reference: torch in float32.
             candidate: what to judge.
             scales: of the oracle, if they are known.
-            wanted: what to judge, or None for all.
         """
         candidate = self.aligned(candidate, oracle)
         scales = self.scales(oracle, maximum) if scales is None else scales
-        rows, watched = [], None if wanted is None else {_series(q) for q in wanted}
+        rows = []
         for quantity in _shown(oracle, candidate):
-            if watched is not None and _series(quantity) not in watched:
-                continue
             expected, scale = oracle[quantity], scales[quantity]
             own = distance(reference.get(quantity), expected, scale, maximum)
             drift = self._drifted(quantity, own)
-            if wanted is not None and quantity not in wanted:
-                continue
             budget = self.tolerance.float32(drift) * self.tolerance.factor(quantity)
             got = (candidate.get(quantity), expected, scale, maximum)
             rows.append(self._row("float32", quantity, got, budget, drift))
-        return rows if wanted is not None else rows + _surplus("float32", oracle, candidate)
+        return rows + _surplus("float32", oracle, candidate)
 
     def aligned(self, candidate: Record, oracle: Record) -> Record:
         """The candidate's record with activations that have channels last in torch's layout."""
@@ -130,8 +124,8 @@ class Judge:
 
     def _drifted(self, quantity: Quantity, own: float) -> float:
         """Torch's own largest error in a tensor, up to this step."""
-        series = _series(quantity)
-        self._drift[series] = drift = max(own, self._drift.get(series, 0.0))
+        key = (quantity.mode, quantity.kind, quantity.name)
+        self._drift[key] = drift = max(own, self._drift.get(key, 0.0))
         return drift
 
     def _row(
@@ -238,11 +232,6 @@ def _size(tensor: np.ndarray, norm: Norm) -> float:
     with np.errstate(invalid="ignore", over="ignore"):
         size = norm(tensor.astype(np.float64, copy=False))
     return size if math.isfinite(size) else norm(tensor[np.isfinite(tensor)].astype(np.float64))
-
-
-def _series(quantity: Quantity) -> tuple[str, str, str]:
-    """One tensor at all steps."""
-    return (quantity.mode, quantity.kind, quantity.name)
 
 
 def _shown(oracle: Record, candidate: Record) -> list[Quantity]:
