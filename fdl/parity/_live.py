@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ class Live(Reference):
     """Runs a torch module through the stages; float64 once, kept in a file."""
 
     def __init__(
-        self, module: torch.nn.Module, loss: Loss, factory: Factory | None, plan: Plan, path: Path
+        self, module: torch.nn.Module, loss: Loss, factory: Factory | None, plan: Plan, store: Store
     ) -> None:
         self.module = module
         self.loss = loss
@@ -41,7 +40,6 @@ class Live(Reference):
         with blamed("the reference"):
             self._side = self._torch("float64")
             self._generator = np.random.default_rng(plan.seed)
-            store = Store(path)
             super().__init__(store, plan, _anatomy(self._side), draws=sys.maxsize)
             store.write("start/float64", tensors_record(self._side.tensors()))
             self.oracle(0)
@@ -50,15 +48,16 @@ class Live(Reference):
         """See :class:`Reference`."""
         return super().start(None) if draw is None else self._drawn(draw).tensors()
 
-    def oracle(self, index: int) -> Record:
+    def oracle(self, index: int, *, inside: bool = True) -> Record:
         """Torch in float64: computed at the first request, read back at the next."""
         while self._done <= index:
             self._advance()
-        return super().oracle(index)
+        return super().oracle(index, inside=inside)
 
     def masks(self, index: int) -> list[Mask]:
         """See :class:`Reference`."""
-        self.oracle(index)
+        while self._done <= index:
+            self._advance()
         return super().masks(index)
 
     def float32(self, draw: int, *, listen: bool) -> Iterator[Record]:
@@ -129,7 +128,7 @@ class Live(Reference):
         """Parameters and buffers before a stage, in float64."""
         tensors = self.start(None)
         for earlier in range(index):
-            for quantity, array in self.oracle(earlier).items():
+            for quantity, array in self.oracle(earlier, inside=False).items():
                 if quantity.kind in ("parameter", "buffer"):
                     tensors[quantity.name] = array
         return tensors

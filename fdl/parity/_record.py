@@ -17,7 +17,7 @@ ROOT = ""
 
 
 ROOM = 2 * 2**30
-"""Bytes of records that stay in memory."""
+"""Bytes of records that a comparison keeps in memory."""
 
 
 class Quantity(NamedTuple):
@@ -44,39 +44,50 @@ Batch = Sequence[Any]
 """``(*inputs, target)``: arrays, or anything that NumPy takes."""
 
 
+INSIDE = frozenset({"module input", "activation", "activation gradient"})
+"""Kinds that are about the inside of a network, which a candidate need not show."""
+
+
 class Store:
     """Records in a zip file, so that a long run of a large network need not fit into memory.
 
-    What was written first stays in memory too, as far as there is room.
+    Args:
+        path: of the file.
+        room: bytes of records that stay in memory instead, the first ones. 0 for a file to keep.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, room: int = 0) -> None:
         self.path = path
         self._kept: dict[str, Record] = {}
-        self._room = ROOM
+        self._room = room
 
     def write(self, name: str, record: Record) -> None:
         """Appends one stage."""
         size = sum(array.nbytes for array in record.values())
-        if size <= self._room:
+        if size < self._room:
             self._kept[name] = record
             self._room -= size
+            return
         with zipfile.ZipFile(self.path, "a", allowZip64=True) as file:
             file.writestr(f"{name}.json", json.dumps(list(record)))
             for index, array in enumerate(record.values()):
                 with file.open(f"{name}/{index}.npy", "w", force_zip64=True) as entry:
                     np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
 
-    def read(self, name: str) -> Record:
-        """Returns a stage. Raises KeyError if there is none of that name."""
+    def read(self, name: str, *, inside: bool = True) -> Record:
+        """Returns a stage, with what is inside the network or without.
+
+        Raises:
+            KeyError: if there is none of that name.
+        """
         if name in self._kept:
             return self._kept[name]
         with zipfile.ZipFile(self.path) as file:
-            quantities = json.loads(file.read(f"{name}.json"))
-            arrays = (file.read(f"{name}/{index}.npy") for index in range(len(quantities)))
+            quantities = [Quantity(*entry) for entry in json.loads(file.read(f"{name}.json"))]
             return {
-                Quantity(*quantity): np.load(io.BytesIO(array), allow_pickle=False)
-                for quantity, array in zip(quantities, arrays, strict=True)
+                quantity: _loaded(file, f"{name}/{index}.npy")
+                for index, quantity in enumerate(quantities)
+                if inside or quantity.kind not in INSIDE
             }
 
     def write_note(self, name: str, value: Any) -> None:
@@ -88,6 +99,10 @@ class Store:
         """Returns a JSON value."""
         with zipfile.ZipFile(self.path) as file:
             return json.loads(file.read(f"{name}.json"))
+
+
+def _loaded(file: zipfile.ZipFile, name: str) -> np.ndarray:
+    return np.load(io.BytesIO(file.read(name)), allow_pickle=False)
 
 
 def leaves(tree: Any) -> Iterator[tuple[str, Any]]:

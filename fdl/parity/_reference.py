@@ -92,9 +92,9 @@ class Reference:
         record = self.store.read(f"start/{'float64' if draw is None else draw}")
         return {quantity.name: array for quantity, array in record.items()}
 
-    def oracle(self, index: int) -> Record:
-        """What torch computes in float64 in a stage."""
-        return self.store.read(f"float64/{index}")
+    def oracle(self, index: int, *, inside: bool = True) -> Record:
+        """What torch computes in float64 in a stage; without activations where not needed."""
+        return self.store.read(f"float64/{index}", inside=inside)
 
     def masks(self, index: int) -> list[Mask]:
         """The dropout masks of a stage."""

@@ -83,7 +83,7 @@ class Run:
         self.load = load
         self.evidence: Evidence | None = None
         self.misfits: list[Row] = []
-        self._known_scales: dict[int, dict[Quantity, float]] = {}
+        self._known_scales: dict[tuple[int, int], dict[Quantity, float]] = {}
 
     def _judge(self) -> Judge:
         return Judge(self.tolerance, channels_last=self.candidate.channels_last)
@@ -184,7 +184,7 @@ class Run:
             mode, step = plan.stages()[index]
             before, batch = side.state, plan.batch((mode, step), "float32", draw)
             got = side.stage(batch, self.reference.masks(index), step, train=mode == "train")
-            expected = self.reference.oracle(index)
+            expected = self.reference.oracle(index, inside=bool(side.activations))
             scales = self._scales(index, expected)
             judged = judge.float32(expected, reference, got, scales)
             rows += judged
@@ -199,9 +199,10 @@ class Run:
         return rows
 
     def _scales(self, index: int, expected: Record) -> dict[Quantity, float]:
-        if index not in self._known_scales:
-            self._known_scales[index] = self._judge().scales(expected, maximum)
-        return self._known_scales[index]
+        known = (index, len(expected))
+        if known not in self._known_scales:
+            self._known_scales[known] = self._judge().scales(expected, maximum)
+        return self._known_scales[known]
 
     def _pooled(self, row: Row, again: Row) -> Row:
         """Joins two draws of one tensor: the candidate's least error, torch's largest."""

@@ -15,7 +15,7 @@ from fdl._checks import require
 from fdl._files import replacing
 from fdl.parity._examine import examine
 from fdl.parity._failure import CannotCompare
-from fdl.parity._record import Batch
+from fdl.parity._record import ROOM, Batch, Store
 from fdl.parity._reference import Plan, Reference, opened
 from fdl.parity._run import Run
 from fdl.parity.candidates import adapt
@@ -122,7 +122,8 @@ def compare(
                 ours = (_jax_loss(loss), _transform(optimizer, source))
             else:
                 plan = Plan(batches, steps, optimizer is not None, seed)
-                source = _live(reference, loss, optimizer, plan, Path(folder, "reference"))
+                store = Store(Path(folder, "reference"), ROOM)
+                source = _live(reference, loss, optimizer, plan, store)
                 ours = (_pair(loss)[1], optimizer and optimizer[1])
             setup |= {"reference": source.anatomy.name, "steps": source.plan.steps}
             versions |= source.anatomy.versions
@@ -175,13 +176,14 @@ def record(
     plan = Plan(batches, steps, optimizer is not None, seed)
     with replacing(path) as temporary:
         try:
-            _live(reference, pair, optimizer and (optimizer, None), plan, temporary).record(draws)
+            update = optimizer and (optimizer, None)
+            _live(reference, pair, update, plan, Store(temporary)).record(draws)
         except CannotCompare as failure:
             raise ValueError(f"record: {failure}") from failure
     return Path(path)
 
 
-def _live(reference: Any, loss: Any, optimizer: Any, plan: Plan, path: Path) -> Live:
+def _live(reference: Any, loss: Any, optimizer: Any, plan: Plan, store: Store) -> Live:
     torch = require("torch", extra="torch", purpose="fdl.parity.compare")
     from fdl.parity._live import Live  # needs torch
 
@@ -191,7 +193,7 @@ def _live(reference: Any, loss: Any, optimizer: Any, plan: Plan, path: Path) -> 
             "the reference: expected a torch.nn.Module or the path of a recording, got "
             f"{type(reference).__name__}."
         )
-    return Live(reference, _pair(loss)[0], optimizer[0] if optimizer else None, plan, path)
+    return Live(reference, _pair(loss)[0], optimizer[0] if optimizer else None, plan, store)
 
 
 def _pair(loss: Any) -> LossPair:

@@ -8,15 +8,12 @@ import numpy as np
 
 from fdl._taps import GIVEN
 from fdl.parity._masks import fitting
-from fdl.parity._record import Quantity, Record, module_of, owner_of
+from fdl.parity._record import INSIDE, Quantity, Record, module_of, owner_of
 from fdl.parity.report import Row
 from fdl.parity.tolerance import TOLERANCE, Tolerance
 
 Norm = Callable[[np.ndarray], float]
 Errors = Mapping[Quantity, float]
-
-OPTIONAL = frozenset({"module input", "activation", "activation gradient"})
-"""Kinds that a candidate need not show: a function taps what it likes."""
 
 COUNTER = "num_batches_tracked"
 """A buffer that only torch has, and that a candidate may leave out."""
@@ -106,7 +103,7 @@ class Judge:
         turned = dict(candidate)
         for quantity, tensor in candidate.items():
             expected = oracle.get(quantity)
-            if quantity.kind not in OPTIONAL or expected is None:
+            if quantity.kind not in INSIDE or expected is None:
                 continue
             permutation = fitting(expected.shape, tensor.shape, channels_last=self.channels_last)
             if permutation is not None:
@@ -237,7 +234,7 @@ def _size(tensor: np.ndarray, norm: Norm) -> float:
 def _shown(oracle: Record, candidate: Record) -> list[Quantity]:
     """What is compared: a candidate need not tap everything, nor count its batches."""
     return [
-        q for q in oracle if q in candidate or not (q.kind in OPTIONAL or q.name.endswith(COUNTER))
+        q for q in oracle if q in candidate or not (q.kind in INSIDE or q.name.endswith(COUNTER))
     ]
 
 
@@ -246,11 +243,11 @@ def _surplus(precision: str, oracle: Record, candidate: Record) -> list[Row]:
     return [
         Row(precision, *q, module=_module(q), error=math.inf, note="the reference has none")
         for q in candidate
-        if q not in oracle and q.kind not in OPTIONAL
+        if q not in oracle and q.kind not in INSIDE
     ]
 
 
 def _module(quantity: Quantity) -> str:
-    if quantity.kind in OPTIONAL:
+    if quantity.kind in INSIDE:
         return module_of(quantity.name.removeprefix(GIVEN))
     return owner_of(quantity.name) if quantity.kind in ("gradient", "buffer", "parameter") else ""
