@@ -66,12 +66,14 @@ def as_model(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
         *inputs: Any,
         train: bool = False,
         key: jax.Array | None = None,
+        **named: Any,
     ) -> tuple[Any, Buffers]:
         module = bind(params, buffers, train, key)
         heard = _listened(module, tap, tap_input) if is_listening() else module
-        output = heard(*inputs)
-        _, _, _, updated = nnx.split(module, nnx.Param, nnx.RngState, ...)
-        return output, _flat(updated)
+        output = heard(*inputs, **named)
+        _, left, _, updated = nnx.split(module, nnx.Param, nnx.RngState, ...)
+        rewritten = {k: value for k, value in _flat(left).items() if value is not params[k]}
+        return output, _flat(updated) | rewritten
 
     def trace(
         params: Params,
@@ -79,6 +81,7 @@ def as_model(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
         *inputs: Any,
         train: bool = False,
         key: jax.Array | None = None,
+        **named: Any,
     ) -> dict[str, Any]:
         module = bind(params, buffers, train, key)
         outputs: dict[str, Any] = {}
@@ -87,7 +90,7 @@ def as_model(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
             outputs[numbered(name, outputs)] = output
             return output
 
-        _listened(module, keep)(*inputs)
+        _listened(module, keep)(*inputs, **named)
         return outputs
 
     return Model(init, apply, trace)
@@ -97,9 +100,9 @@ def _listened(module: nnx.Module, *sinks: Sink) -> Callable[..., Any]:
     """The module as a function, all modules inside as in :func:`fdl._taps.intercepted`."""
     names = {_name(path): part for path, part in nnx.iter_modules(module)}
 
-    def call(*inputs: Any) -> Any:
+    def call(*inputs: Any, **named: Any) -> Any:
         with intercepted(names, *sinks):
-            return module(*inputs)
+            return module(*inputs, **named)
 
     return call
 

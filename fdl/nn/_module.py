@@ -30,6 +30,10 @@ class Module(nnx.Module):
         self.training = not value
 
 
+class Buffer(nnx.Variable):
+    """A tensor that torch registers as a buffer, if it is no running statistic."""
+
+
 def parameter(key: jax.Array, initializer: Any, shape: tuple[int, ...], dtype: Dtype) -> nnx.Param:
     """Draws a parameter; `initializer` is as in :mod:`fdl.nn.init`."""
     return nnx.Param(initializer(key, shape, dtype))

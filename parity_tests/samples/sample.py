@@ -1,0 +1,129 @@
+"""A sample: how a layer or function is made and what it is given, written in torch's terms."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import torch
+from flax import nnx
+
+import fdl
+import fdl.functional
+
+MODULES: dict[str, Callable[[torch.nn.Module, nnx.Rngs], nnx.Module]] = {}
+"""By class name: what makes fdl's layer of a torch layer that is itself an argument."""
+
+
+class Sample(NamedTuple):
+    """One layer with one input. All tensors are torch's, floats in float64.
+
+    Attributes:
+        name: a class in ``torch.nn`` and ``fdl.nn``; or, with a small first letter, a function in
+            both's ``functional``.
+        args: the constructor's arguments; empty for a function.
+        options: the constructor's named arguments; a function's, beside its inputs.
+        inputs: what the layer or function is given; where floats require a gradient, that is
+            compared.
+        named: what the layer is given by name.
+        label: tells samples of one name apart.
+        builders: make the layer in torch and in fdl where it is not a call of one class.
+    """
+
+    name: str
+    args: Sequence[Any] = ()
+    options: Mapping[str, Any] = {}
+    inputs: Sequence[Any] = ()
+    named: Mapping[str, Any] = {}
+    label: str = ""
+    builders: tuple[Callable[[], torch.nn.Module], Callable[[nnx.Rngs], nnx.Module]] | None = None
+
+    def cast(self, dtype: str) -> "Sample":
+        """The sample with its float tensors in another dtype."""
+        convert = partial(_cast, dtype=getattr(torch, dtype))
+        fields = (_mapped(convert, field) for field in self[1:5])
+        return Sample(self.name, *fields, self.label, self.builders)
+
+    def in_torch(self) -> torch.nn.Module:
+        """The layer in torch."""
+        if self.builders is not None:
+            return self.builders[0]()
+        if is_function(self.name):
+            function = partial(getattr(torch.nn.functional, self.name), **self.options)
+            return TorchFunction(function)
+        return getattr(torch.nn, self.name)(*self.args, **self.options)
+
+    def in_fdl(self, rngs: nnx.Rngs) -> nnx.Module:
+        """The layer in fdl."""
+        if self.builders is not None:
+            return self.builders[1](rngs)
+        convert = partial(in_jax, rngs=rngs)
+        args, options = _mapped(convert, tuple(self.args)), _mapped(convert, dict(self.options))
+        if is_function(self.name):
+            return FdlFunction(getattr(fdl.functional, self.name), options, rngs)
+        kind = getattr(fdl.nn, self.name)
+        return kind(
+            *args, **options, **({"rngs": rngs} if "rngs" in parameters(kind.__init__) else {})
+        )
+
+
+class TorchFunction(torch.nn.Module):
+    """A function of torch as a module."""
+
+    def __init__(self, function: Callable[..., Any]):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        return self.function(*inputs, **named)
+
+
+class FdlFunction(fdl.nn.Module):
+    """A function of fdl as a module; one that takes a `key` gets a new one on each call."""
+
+    def __init__(self, function: Callable[..., Any], options: Mapping[str, Any], rngs: nnx.Rngs):
+        self.function = partial(function, **options)
+        self.stream = rngs.dropout.fork() if "key" in parameters(function) else None
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        key = {} if self.stream is None else {"key": self.stream()}
+        return self.function(*inputs, **named, **key)
+
+
+def is_function(name: str) -> bool:
+    """Whether a sample's name is that of a function."""
+    return name[0].islower()
+
+
+def parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Names of what a function or constructor takes."""
+    return inspect.signature(function).parameters
+
+
+def in_jax(value: Any, rngs: nnx.Rngs | None = None) -> Any:
+    """What stands in JAX for a torch tensor, dtype, function or layer; else the value itself."""
+    if isinstance(value, torch.Tensor):
+        return jnp.asarray(value.detach().numpy())
+    if isinstance(value, torch.dtype):
+        return jnp.dtype(str(value).removeprefix("torch."))
+    if isinstance(value, torch.nn.Module):
+        return MODULES[type(value).__name__](value, rngs)
+    if callable(value) and hasattr(fdl.functional, getattr(value, "__name__", "")):
+        return getattr(fdl.functional, value.__name__)
+    return value
+
+
+def _mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+    """The function on every leaf of tuples, lists and dicts, sizes and options included."""
+    is_leaf = lambda x: not isinstance(x, tuple | list | dict)  # noqa: E731
+    return jax.tree.map(function, tree, is_leaf=lambda x: x is None or is_leaf(x))
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
+        return value.detach().to(dtype).requires_grad_(value.requires_grad)
+    if isinstance(value, torch.nn.Module):
+        return value.to(dtype)
+    return dtype if isinstance(value, torch.dtype) else value
