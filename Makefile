@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test nightly lint typecheck bench examples format clean
+.PHONY: demo test nightly lint typecheck layers bench examples format clean
 
 demo: $(INSTALLED)
 	$(BIN)/fdl demo
@@ -20,6 +20,10 @@ lint: $(INSTALLED)
 
 typecheck: $(INSTALLED)
 	$(BIN)/pyrefly check --summary=none
+
+layers: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2 -m 'nightly or not nightly' --write-layers docs/layers.md \
+		parity_tests/test_torch_table.py parity_tests/test_samples.py
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fdl import bench, data, functional, interop, models, nn, optim, parity, plots, train
-    from fdl._model import as_model
+    from fdl._model import as_model, put_back
     from fdl._types import Buffers, Model, Params
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "optim",
     "parity",
     "plots",
+    "put_back",
     "train",
 ]
 
@@ -30,6 +31,7 @@ _HOMES = {
     "Model": "fdl._types",
     "Params": "fdl._types",
     "as_model": "fdl._model",
+    "put_back": "fdl._model",
 }
 
 

@@ -96,6 +96,25 @@ def as_model(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
     return Model(init, apply, trace)
 
 
+def put_back(params: Any, buffers: Any, updated: Any) -> tuple[Any, Any]:
+    """Divides what ``apply`` returned as buffers: parameters that the forward pass rewrote go back.
+
+    Args:
+        params: that ``apply`` was given.
+        buffers: that it was given.
+        updated: buffers that it returned.
+
+    Returns:
+        The parameters with the rewritten ones replaced, and the buffers without them. Trees that
+        are not flat dicts have none.
+    """
+    if not (isinstance(params, dict) and isinstance(buffers, dict) and isinstance(updated, dict)):
+        return params, updated
+    rewritten = {k: v for k, v in updated.items() if k in params and k not in buffers}
+    kept = {k: v for k, v in updated.items() if k not in rewritten}
+    return params | rewritten, kept
+
+
 def _listened(module: nnx.Module, *sinks: Sink) -> Callable[..., Any]:
     """The module as a function, all modules inside as in :func:`fdl._taps.intercepted`."""
     names = {_name(path): part for path, part in nnx.iter_modules(module)}

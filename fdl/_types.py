@@ -23,8 +23,8 @@ class Model(NamedTuple):
             ``output`` is whatever the network returns; ``buffers`` are the updated ones. ``key``
             feeds dropout and is required when ``train`` is true and the network draws random
             numbers. Further named arguments go to the network. A parameter that the forward pass
-            itself rewrites (an embedding's with ``max_norm``) comes back among the buffers; put it
-            back among the parameters before the next step, as ``fdl.train`` does.
+            itself rewrites (an embedding's with ``max_norm``) comes back among the buffers, for
+            :func:`fdl.put_back`.
         trace: same arguments as ``apply``, returns ``{module name: output}``. The network itself is
             ``""``; the k-th call of one module (k > 1) is ``"name#k"``.
 

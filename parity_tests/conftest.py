@@ -1,8 +1,13 @@
 """Strict JAX for every test: no silent promotion; hypothesis without deadlines."""
 
+import itertools
+from pathlib import Path
+
 import jax
+import pytest
 import torch
 from hypothesis import settings
+from samples import summary
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 torch.set_num_threads(1)  # the test workers share the cores, and torch's threads wait by spinning
@@ -10,14 +15,37 @@ settings.register_profile("default", deadline=None, max_examples=30)
 settings.load_profile("default")
 
 
-def pytest_terminal_summary(terminalreporter):
-    """Prints the figures of the planted-fault suite: how many were found, placed, explained."""
-    results = [
-        dict(report.user_properties)
+@pytest.fixture
+def quick_compilation():
+    """For tiny programs that run once: optimising them costs more than it saves."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--write-layers", metavar="PATH", help="write the page of layers there")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Prints what the suites of samples and of planted faults counted."""
+    tests = [
+        report.user_properties
         for outcome in ("passed", "failed")
         for report in terminalreporter.stats.get(outcome, [])
         if report.when == "call"
     ]
+    sampled = summary.results(itertools.chain(*tests))
+    if sampled:
+        terminalreporter.section("samples")
+        terminalreporter.write_line("\n".join(summary.lines(sampled)))
+    if path := config.getoption("--write-layers"):
+        Path(path).write_text(summary.page(sampled))
+    planted(terminalreporter, [dict(properties) for properties in tests])
+
+
+def planted(terminalreporter, results):
+    """Prints the figures of the planted-fault suite: how many were found, placed, explained."""
     faults = [result for result in results if "fault" in result]
     pairs = [result for result in results if "pair" in result]
     if not faults and not pairs:

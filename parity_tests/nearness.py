@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fdl.parity import TOLERANCE
-from fdl.parity.judge import distance, root_mean_square
+from fdl.parity.judge import distance, maximum, root_mean_square
 
 Arrays = Mapping[str, Any]
 
@@ -31,6 +31,12 @@ def assert_equal(got: Arrays, expected: Arrays) -> None:
         assert np.asarray(got[name]).dtype.kind == tensor.dtype.kind, name
     errors = distances(got, expected)
     assert max(errors.values()) <= TOLERANCE.float64, errors
+
+
+def assert_near(got: Any, expected: Any) -> None:
+    """Asserts that two float32 tensors are within rounding of each other."""
+    got, expected = np.asarray(got), np.asarray(expected)
+    assert distance(got, expected, maximum(expected), maximum) <= TOLERANCE.float32(0.0)
 
 
 def distances(got: Arrays, expected: Arrays) -> dict[str, float]:

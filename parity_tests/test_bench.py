@@ -273,7 +273,6 @@ def test_a_busy_machine_is_asked_again(small, monkeypatch):
 
 
 def test_the_report_is_complete_json_and_pictures(small, monkeypatch, tmp_path):
-    pytest.importorskip("matplotlib")
     monkeypatch.setattr(suite, "workload", lambda name: small._replace(name=name))
     monkeypatch.setattr(suite, "build", _failing("torch.compile"))
     names = ["jax jit", "torch eager", "torch.compile"]

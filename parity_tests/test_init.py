@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from flax import nnx
+from samples.catalogue import shown
+from samples.sample import Sample
 from scipy.stats import ks_2samp
 
 import fdl
@@ -31,7 +33,12 @@ LAYERS = {
         1 / math.sqrt(500),
     ),
 }
+LAYERS_DRAWN = 100
 each_layer = pytest.mark.parametrize("case", LAYERS.values(), ids=LAYERS)
+
+
+def learns(sample: Sample) -> bool:
+    return any(True for _ in sample.in_torch().parameters())
 
 
 def fdl_parameters(case, seed: int = 0) -> dict[str, np.ndarray]:
@@ -66,6 +73,20 @@ def test_bounds_are_kept_and_reached(case):
     for name, values in fdl_parameters(case).items():
         assert np.abs(values).max() <= bound, name
         assert np.abs(values).max() > bound * (1 - 10 / values.size), name
+
+
+@pytest.mark.parametrize("name", [n for n, s in shown().items() if learns(s)])
+def test_every_layer_starts_as_torchs(name):
+    """Many small layers of each kind, all their elements together."""
+    sample = shown()[name].cast("float32")
+    model = fdl.as_model(sample.in_fdl)
+    drawn, _ = jax.jit(jax.vmap(model.init))(jax.random.split(jax.random.key(0), LAYERS_DRAWN))
+    torch.manual_seed(0)
+    made = [dict(sample.in_torch().named_parameters()) for _ in range(LAYERS_DRAWN)]
+    for key, values in drawn.items():
+        expected = np.stack([parameters[key].detach().numpy() for parameters in made])
+        assert values.shape == expected.shape
+        assert likelihood(np.asarray(values), expected) > SIGNIFICANCE / 10, key
 
 
 MISTAKES = {

@@ -14,10 +14,6 @@ import fdl
 
 DRAWS = ("Linear", "Conv2d", "Dropout", "LSTM")
 IMAGE = (2, 4, 6, 7)
-TORCH_IS_SLOW = (
-    "ignore:Using padding='same' with even kernel:UserWarning",
-    "ignore:LSTM with projections is not supported:UserWarning",
-)
 
 
 class Case(NamedTuple):
@@ -158,7 +154,6 @@ CASES = [
     "precision", ["float64", pytest.param("float32", marks=pytest.mark.nightly)]
 )
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.filterwarnings(*TORCH_IS_SLOW)
 def test_layer_equals_torch(case, precision):
     torch.manual_seed(0)
     report = compare_layer(case.reference(), case.build, *case.shapes, precision=precision)

@@ -126,7 +126,7 @@ def test_protocol(case):
     assert list(inspect.signature(model.init).parameters) == ["key"]
     for function in (model.apply, model.trace):
         names = list(inspect.signature(function).parameters)
-        assert names == ["params", "buffers", "inputs", "train", "key"]
+        assert names == ["params", "buffers", "inputs", "train", "key", "named"]
 
     params, buffers = model.init(jax.random.key(0))
     arguments = (params, buffers, inputs(case))

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,7 +93,6 @@ def test_an_nnx_module_with_channels_last_inside():
 
 
 def equinox_port(rate):
-    eqx = pytest.importorskip("equinox")
 
     class Port(eqx.Module):
         fc1: eqx.nn.Linear
@@ -121,7 +121,6 @@ def test_an_equinox_module_for_one_example(rate):
 
 
 def test_equinox_without_a_key_in_its_signature():
-    eqx = pytest.importorskip("equinox")
     model = eqx.nn.Sequential([eqx.nn.Linear(4, 4, key=jax.random.key(0)), eqx.nn.Lambda(jnp.tanh)])
     report = compared(torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Tanh()), model)
     assert report.equal, report

@@ -1,26 +1,226 @@
 """Counterparts of ``torch.nn.functional``: pure, stateless, in torch's shapes and names."""
 
-from fdl.functional.activation import relu, sigmoid, tanh
-from fdl.functional.conv import conv2d
-from fdl.functional.dropout import dropout
-from fdl.functional.linear import linear
-from fdl.functional.loss import cross_entropy, mse_loss
-from fdl.functional.normalization import BatchNormOutput, batch_norm
-from fdl.functional.pooling import max_pool2d
-from fdl.functional.recurrent import LSTMWeights, lstm
+from fdl.functional.activation import (
+    celu,
+    elu,
+    gelu,
+    glu,
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    logsigmoid,
+    mish,
+    prelu,
+    relu,
+    relu6,
+    rrelu,
+    selu,
+    sigmoid,
+    silu,
+    softplus,
+    softshrink,
+    softsign,
+    tanh,
+    tanhshrink,
+    threshold,
+)
+from fdl.functional.adaptive_pool import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+)
+from fdl.functional.attention import scaled_dot_product_attention
+from fdl.functional.avg_pool import avg_pool1d, avg_pool2d, avg_pool3d
+from fdl.functional.binary import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    multilabel_soft_margin_loss,
+    soft_margin_loss,
+)
+from fdl.functional.classification import cross_entropy, nll_loss
+from fdl.functional.conv import conv1d, conv2d, conv3d
+from fdl.functional.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
+from fdl.functional.ctc import ctc_loss
+from fdl.functional.distance import cosine_similarity, pairwise_distance, pdist
+from fdl.functional.dropout import (
+    alpha_dropout,
+    dropout,
+    dropout1d,
+    dropout2d,
+    dropout3d,
+    feature_alpha_dropout,
+)
+from fdl.functional.embedding import embedding, embedding_bag, embedding_renorm, one_hot
+from fdl.functional.fold import fold, unfold
+from fdl.functional.fractional_pool import fractional_max_pool2d, fractional_max_pool3d
+from fdl.functional.grid_sample import affine_grid, grid_sample
+from fdl.functional.interpolate import interpolate
+from fdl.functional.layer_normalization import (
+    group_norm,
+    layer_norm,
+    local_response_norm,
+    normalize,
+    rms_norm,
+)
+from fdl.functional.linear import bilinear, linear
+from fdl.functional.linear_cross_entropy import LinearCrossEntropyOptions, linear_cross_entropy
+from fdl.functional.loss import (
+    gaussian_nll_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    poisson_nll_loss,
+    smooth_l1_loss,
+)
+from fdl.functional.lp_pool import lp_pool1d, lp_pool2d, lp_pool3d
+from fdl.functional.margin import (
+    cosine_embedding_loss,
+    hinge_embedding_loss,
+    margin_ranking_loss,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
+)
+from fdl.functional.max_pool import max_pool1d, max_pool2d, max_pool3d
+from fdl.functional.normalization import (
+    BatchNormOutput,
+    InstanceNormOutput,
+    batch_norm,
+    instance_norm,
+)
+from fdl.functional.pad import pad
+from fdl.functional.recurrent import LSTMWeights, RNNWeights, gru, lstm, rnn
+from fdl.functional.recurrent_cells import gru_cell, lstm_cell, rnn_relu_cell, rnn_tanh_cell
+from fdl.functional.shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
+from fdl.functional.softmax import gumbel_softmax, log_softmax, softmax, softmin
+from fdl.functional.unpool import max_unpool1d, max_unpool2d, max_unpool3d
 
 __all__ = [
     "BatchNormOutput",
+    "InstanceNormOutput",
     "LSTMWeights",
+    "LinearCrossEntropyOptions",
+    "RNNWeights",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "affine_grid",
+    "alpha_dropout",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
     "batch_norm",
+    "bilinear",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "celu",
+    "channel_shuffle",
+    "conv1d",
     "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "cosine_embedding_loss",
+    "cosine_similarity",
     "cross_entropy",
+    "ctc_loss",
     "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "elu",
+    "embedding",
+    "embedding_bag",
+    "embedding_renorm",
+    "feature_alpha_dropout",
+    "fold",
+    "fractional_max_pool2d",
+    "fractional_max_pool3d",
+    "gaussian_nll_loss",
+    "gelu",
+    "glu",
+    "grid_sample",
+    "group_norm",
+    "gru",
+    "gru_cell",
+    "gumbel_softmax",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "hinge_embedding_loss",
+    "huber_loss",
+    "instance_norm",
+    "interpolate",
+    "kl_div",
+    "l1_loss",
+    "layer_norm",
+    "leaky_relu",
     "linear",
+    "linear_cross_entropy",
+    "local_response_norm",
+    "log_softmax",
+    "logsigmoid",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
     "lstm",
+    "lstm_cell",
+    "margin_ranking_loss",
+    "max_pool1d",
     "max_pool2d",
+    "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
+    "mish",
     "mse_loss",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
+    "nll_loss",
+    "normalize",
+    "one_hot",
+    "pad",
+    "pairwise_distance",
+    "pdist",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "poisson_nll_loss",
+    "prelu",
     "relu",
+    "relu6",
+    "rms_norm",
+    "rnn",
+    "rnn_relu_cell",
+    "rnn_tanh_cell",
+    "rrelu",
+    "scaled_dot_product_attention",
+    "selu",
     "sigmoid",
+    "silu",
+    "smooth_l1_loss",
+    "soft_margin_loss",
+    "softmax",
+    "softmin",
+    "softplus",
+    "softshrink",
+    "softsign",
     "tanh",
+    "tanhshrink",
+    "threshold",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
+    "unfold",
 ]

@@ -1,13 +1,34 @@
-"""Convolutions, in torch's layouts: inputs NCHW, weights OIHW."""
+"""Convolutions, in torch's layouts: inputs ``(N, C, ...)``, weights ``(O, C / groups, ...)``."""
 
 from collections.abc import Sequence
 
-import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
-from fdl._checks import check_axis, check_ndim, check_same_dtype
+from fdl._checks import check_axis
+from fdl.functional._correlate import (
+    Pads,
+    check_channels,
+    check_groups,
+    check_operands,
+    correlate,
+)
 from fdl.functional._spatial import Size, per_axis, positive_per_axis
+
+
+def conv1d(
+    input: Float[Array, "*N C L"],
+    weight: Float[Array, "O C_per_group K"],
+    bias: Float[Array, " O"] | None = None,
+    stride: Size = 1,
+    padding: Size | str = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Float[Array, "*N O L2"]:
+    """Correlates sequences ``(N, C, L)`` with filters; otherwise as :func:`conv2d`.
+
+    Torch: ``torch.nn.functional.conv1d``; no deviation.
+    """
+    return _convolve("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
 
 
 def conv2d(
@@ -46,37 +67,62 @@ def conv2d(
         >>> F.conv2d(jnp.ones((8, 3, 32, 32)), jnp.ones((16, 3, 3, 3)), padding=1, stride=2).shape
         (8, 16, 16, 16)
 
-    Torch: ``torch.nn.functional.conv2d``; no deviation.
+    Torch: ``torch.nn.functional.conv2d``; inputs without channels are refused, where torch returns
+    none of the ``O`` channels.
     """
-    check_same_dtype("conv2d", input=input, weight=weight, bias=bias)
-    check_ndim("conv2d", "input", input, expected={3: "(C, H, W)", 4: "(N, C, H, W)"})
-    check_ndim("conv2d", "weight", weight, expected={4: "(O, C / groups, KH, KW)"})
-    if groups < 1 or weight.shape[0] % groups:
+    return _convolve("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv3d(
+    input: Float[Array, "*N C D H W"],
+    weight: Float[Array, "O C_per_group KD KH KW"],
+    bias: Float[Array, " O"] | None = None,
+    stride: Size = 1,
+    padding: Size | str = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Float[Array, "*N O D2 H2 W2"]:
+    """Correlates volumes ``(N, C, D, H, W)`` with filters; otherwise as :func:`conv2d`.
+
+    Torch: ``torch.nn.functional.conv3d``; no deviation.
+    """
+    return _convolve("conv3d", 3, input, weight, bias, stride, padding, dilation, groups)
+
+
+def _convolve(
+    function: str,
+    dims: int,
+    input: Array,
+    weight: Array,
+    bias: Array | None,
+    stride: Size,
+    padding: Size | str,
+    dilation: Size,
+    groups: int,
+) -> Array:
+    check_operands(function, dims, input, weight, bias, channels="O, C / groups")
+    check_groups(function, groups, weight.shape[0], "output")
+    check_channels(function, dims, input, weight.shape[1] * groups)
+    if bias is not None:
+        check_axis(function, "bias", bias.size, expected=weight.shape[0], of="weight")
+    strides = positive_per_axis(function, "stride", stride, dims)
+    dilations = positive_per_axis(function, "dilation", dilation, dims)
+    pads = explicit_padding(function, padding, weight.shape[2:], strides, dilations)
+    if any(low < 0 for low, _ in pads):
         raise ValueError(
-            f"conv2d: groups: expected a divisor of weight's {weight.shape[0]} output channels, "
-            f"got {groups}."
+            f"{function}: padding: expected 0 or more, got {padding}. To crop the input, slice it."
         )
-    channels = weight.shape[1] * groups
-    check_axis("conv2d", "input channels", input.shape[-3], expected=channels, of="weight")
-    if bias is not None:
-        check_axis("conv2d", "bias", bias.size, expected=weight.shape[0], of="weight")
-    batched = input if input.ndim == 4 else input[None]
-    strides = positive_per_axis("conv2d", "stride", stride, 2)
-    dilations = positive_per_axis("conv2d", "dilation", dilation, 2)
-    pads = explicit_padding("conv2d", padding, weight.shape[2:], strides, dilations)
-    _check_room(input.shape[-2:], weight.shape[2:], pads, dilations)
-    output = lax.conv_general_dilated(
-        batched,
+    _check_room(function, input.shape[-dims:], weight.shape[2:], pads, dilations)
+    return correlate(
+        input,
         weight,
-        window_strides=strides,
+        bias,
+        stride=strides,
         padding=pads,
-        rhs_dilation=dilations,
-        dimension_numbers=("NCHW", "OIHW", "NCHW"),
-        feature_group_count=groups,
+        spread=(1,) * dims,
+        dilation=dilations,
+        groups=groups,
     )
-    if bias is not None:
-        output = output + jnp.reshape(bias, (-1, 1, 1))
-    return output if input.ndim == 4 else output[0]
 
 
 def explicit_padding(
@@ -85,7 +131,7 @@ def explicit_padding(
     kernel_size: Sequence[int],
     stride: Sequence[int],
     dilation: Sequence[int],
-) -> tuple[tuple[int, int], ...]:
+) -> Pads:
     """Torch's `padding` as (low, high) for each spatial axis.
 
     With ``"same"`` the odd pixel of an even kernel goes to the high side, as in torch.
@@ -98,8 +144,8 @@ def explicit_padding(
     if padding == "same":
         if max(stride) > 1:
             raise ValueError(
-                f"{function}: padding: 'same' expects stride 1, got {tuple(stride)}. Pass the "
-                "padding as a number."
+                f"{function}: padding: 'same' expects stride 1, got {tuple(stride)}. "
+                "Pass the padding as a number."
             )
         totals = [d * (k - 1) for k, d in zip(kernel_size, dilation, strict=True)]
         return tuple((total // 2, total - total // 2) for total in totals)
@@ -107,22 +153,20 @@ def explicit_padding(
         raise ValueError(
             f"{function}: padding: expected a number, 'valid' or 'same', got {padding!r}."
         )
-    pads = per_axis(function, "padding", padding, len(kernel_size))
-    if min(pads) < 0:
-        raise ValueError(f"{function}: padding: expected 0 or more, got {padding}.")
-    return tuple((p, p) for p in pads)
+    return tuple((p, p) for p in per_axis(function, "padding", padding, len(kernel_size)))
 
 
 def _check_room(
+    function: str,
     size: Sequence[int],
     kernel_size: Sequence[int],
-    pads: Sequence[tuple[int, int]],
+    pads: Pads,
     dilation: Sequence[int],
 ) -> None:
     padded = tuple(length + low + high for length, (low, high) in zip(size, pads, strict=True))
     extent = tuple(d * (k - 1) + 1 for k, d in zip(kernel_size, dilation, strict=True))
     if any(length < needed for length, needed in zip(padded, extent, strict=True)):
         raise ValueError(
-            f"conv2d: input: expected at least {extent} pixels, the extent of the kernel, got "
+            f"{function}: input: expected at least {extent} pixels, the extent of the kernel, got "
             f"{padded} with padding. Use a smaller kernel, or padding."
         )

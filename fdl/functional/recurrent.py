@@ -1,16 +1,29 @@
-"""Recurrent networks from one scan core, on torch's packed weights."""
+"""Recurrent networks over sequences, on torch's packed weights."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
-from fdl._checks import check_axis, check_ndim, check_same_dtype
-from fdl.functional.dropout import dropout as drop
-from fdl.functional.linear import linear
+from fdl.functional._recurrent import Kind, gru_step, lstm_step, relu_step, run_stack, tanh_step
+
+_NONLINEARITIES = {"tanh": tanh_step, "relu": relu_step}
+
+
+class RNNWeights(NamedTuple):
+    """Weights of one direction of one layer of :func:`rnn` (G = 1) or :func:`gru` (G = 3).
+
+    Attributes:
+        weight_ih: from the input ``(GH, I)``; a GRU's gates are stacked in torch's order r, z, n.
+        weight_hh: from the hidden state ``(GH, H)``.
+        bias_ih: ``(GH,)``, or None.
+        bias_hh: ``(GH,)``, or None. Torch keeps two biases; folding them changes training.
+    """
+
+    weight_ih: Float[Array, "GH I"]
+    weight_hh: Float[Array, "GH H"]
+    bias_ih: Float[Array, " GH"] | None = None
+    bias_hh: Float[Array, " GH"] | None = None
 
 
 class LSTMWeights(NamedTuple):
@@ -31,6 +44,109 @@ class LSTMWeights(NamedTuple):
     weight_hr: Float[Array, "R H"] | None = None
 
 
+def rnn(
+    input: Float[Array, "L N I"],
+    hx: Float[Array, "S N H"] | None,
+    weights: Sequence[Sequence[RNNWeights]],
+    nonlinearity: str = "tanh",
+    dropout: float = 0.0,
+    training: bool = False,
+    *,
+    lengths: Int[Array, " N"] | None = None,
+    key: Key[Array, ""] | None = None,
+) -> tuple[Float[Array, "L N DH"], Float[Array, "S N H"]]:
+    r"""Runs a stack of Elman's plain recurrent layers over a sequence.
+
+    :math:`h_t = \phi(W_{ih} x_t + b_{ih} + W_{hh} h_{t-1} + b_{hh})` with
+    :math:`\phi` tanh or ReLU.
+
+    Args:
+        input: time, batch, features.
+        hx: initial hidden states; see :func:`lstm`.
+        weights: for each layer its directions; see :func:`lstm`.
+        nonlinearity: ``"tanh"`` or ``"relu"``.
+        dropout: probability of zeroing an output of each layer but the last.
+        training: whether dropout acts.
+        lengths: steps of each sequence; see :func:`lstm`.
+        key: random key for dropout.
+
+    Returns:
+        ``(output, h_n)``; see :func:`lstm`.
+
+    Raises:
+        ValueError: if shapes, `lengths` or `nonlinearity` do not fit, or dropout needs a key.
+        TypeError: if the dtypes differ.
+
+    Example:
+        >>> import jax.numpy as jnp, fdl.functional as F
+        >>> weights = [[F.RNNWeights(jnp.ones((4, 3)), jnp.ones((4, 4)))]]
+        >>> output, h_n = F.rnn(jnp.ones((5, 2, 3)), None, weights, "relu")
+        >>> output.shape, h_n.shape
+        ((5, 2, 4), (1, 2, 4))
+
+    Torch: ``torch.rnn_tanh`` and ``torch.rnn_relu``, the functions behind ``torch.nn.RNN``, with
+    `lengths` instead of packed sequences; masks come from `key`.
+
+    Source: Elman, "Finding Structure in Time", 1990.
+    """
+    if nonlinearity not in _NONLINEARITIES:
+        raise ValueError(f"rnn: nonlinearity: expected 'tanh' or 'relu', got {nonlinearity!r}.")
+    kind = Kind("rnn", 1, ("h_0",), _NONLINEARITIES[nonlinearity])
+    states = None if hx is None else (hx,)
+    output, (h_n,) = run_stack(
+        kind, input, states, weights, dropout, training, lengths=lengths, key=key
+    )
+    return output, h_n
+
+
+def gru(
+    input: Float[Array, "L N I"],
+    hx: Float[Array, "S N H"] | None,
+    weights: Sequence[Sequence[RNNWeights]],
+    dropout: float = 0.0,
+    training: bool = False,
+    *,
+    lengths: Int[Array, " N"] | None = None,
+    key: Key[Array, ""] | None = None,
+) -> tuple[Float[Array, "L N DH"], Float[Array, "S N H"]]:
+    r"""Runs a stack of gated recurrent units over a sequence.
+
+    .. math::
+        r &= \sigma(W_{ir} x_t + b_{ir} + W_{hr} h_{t-1} + b_{hr}) \\
+        z &= \sigma(W_{iz} x_t + b_{iz} + W_{hz} h_{t-1} + b_{hz}) \\
+        n &= \tanh(W_{in} x_t + b_{in} + r\, (W_{hn} h_{t-1} + b_{hn})) \\
+        h_t &= (1 - z)\, n + z\, h_{t-1}
+
+    Args:
+        input: time, batch, features.
+        hx: initial hidden states; see :func:`lstm`.
+        weights: for each layer its directions; see :func:`lstm`.
+        dropout: probability of zeroing an output of each layer but the last.
+        training: whether dropout acts.
+        lengths: steps of each sequence; see :func:`lstm`.
+        key: random key for dropout.
+
+    Returns:
+        ``(output, h_n)``; see :func:`lstm`.
+
+    Raises:
+        ValueError: if shapes or `lengths` do not fit, or dropout needs a key and none came.
+        TypeError: if the dtypes differ.
+
+    Torch: ``torch.gru``, the function behind ``torch.nn.GRU``, with `lengths` instead of packed
+    sequences; masks come from `key`.
+
+    Source: Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder for Statistical
+    Machine Translation", 2014; torch's variant resets after the product.
+    """
+    kind = Kind("gru", 3, ("h_0",), gru_step)
+    states = None if hx is None else (hx,)
+    output, (h_n,) = run_stack(
+        kind, input, states, weights, dropout, training, lengths=lengths, key=key
+    )
+    return output, h_n
+
+
 def lstm(
     input: Float[Array, "L N I"],
     hx: tuple[Float[Array, "S N R"], Float[Array, "S N H"]] | None,
@@ -38,6 +154,7 @@ def lstm(
     dropout: float = 0.0,
     training: bool = False,
     *,
+    lengths: Int[Array, " N"] | None = None,
     key: Key[Array, ""] | None = None,
 ) -> tuple[Float[Array, "L N DR"], tuple[Float[Array, "S N R"], Float[Array, "S N H"]]]:
     r"""Runs a stack of long short-term memory layers over a sequence.
@@ -54,94 +171,46 @@ def lstm(
         weights: for each layer its directions: one (forward) or two (forward, backward).
         dropout: probability of zeroing an output of each layer but the last.
         training: whether dropout acts.
+        lengths: steps of each sequence, 1 to L, in any order; what stands beyond is not read, not
+            even NaN. All have L steps if None. Traced lengths are not checked: 0 leaves the
+            initial state as it is, and more than L counts as L.
         key: random key for dropout.
 
     Returns:
         ``(output, (h_n, c_n))``: the last layer's outputs at every step, directions side by side,
-        and the final states of every layer.
+        zero beyond a sequence's end; and every layer's states after each sequence's last step (the
+        backward direction's after its first).
 
     Raises:
-        ValueError: if shapes do not fit, or dropout needs a key and none came.
+        ValueError: if shapes or `lengths` do not fit, or dropout needs a key and none came.
         TypeError: if the dtypes differ.
 
-    Torch: the function behind ``torch.nn.LSTM``; dropout masks come from `key`.
+    Example:
+        >>> import jax.numpy as jnp, fdl.functional as F
+        >>> weights = [[F.LSTMWeights(jnp.ones((16, 3)), jnp.ones((16, 4)))]]
+        >>> lengths = jnp.array([5, 2])
+        >>> output, (h_n, c_n) = F.lstm(jnp.ones((5, 2, 3)), None, weights, lengths=lengths)
+        >>> output.shape, bool((output[2:, 1] == 0).all()), bool((h_n[0, 1] == output[1, 1]).all())
+        ((5, 2, 4), True, True)
+
+    Torch: ``torch.lstm``, the function behind ``torch.nn.LSTM``, with `lengths` instead of packed
+    sequences; masks come from `key`.
 
     Source: Hochreiter and Schmidhuber, "Long Short-Term Memory", 1997; projection from Sak et al.,
     "Long Short-Term Memory Based Recurrent Neural Network Architectures", 2014.
     """
-    check_ndim("lstm", "input", input, expected={3: "(L, N, I)"})
-    h_0, c_0 = _lstm_state(input, hx, weights)
-    sequence, finals = input, []
-    directions = len(weights[0])
-    for layer, cells in enumerate(weights):
-        if layer > 0 and training and dropout > 0:
-            mask_key = None if key is None else jax.random.fold_in(key, layer)
-            sequence = drop(sequence, dropout, training=True, key=mask_key)
-        outputs = []
-        for direction, cell in enumerate(cells):
-            slot = layer * directions + direction
-            state = (h_0[slot], c_0[slot])
-            output, final = _lstm_layer(cell, sequence, state, reverse=direction == 1)
-            outputs.append(output)
-            finals.append(final)
-        sequence = outputs[0] if directions == 1 else jnp.concatenate(outputs, axis=-1)
-    h_n, c_n = (jnp.stack(states) for states in zip(*finals, strict=True))
-    return sequence, (h_n, c_n)
-
-
-def scan_over_time(
-    cell: Callable[[Any, jax.Array], tuple[Any, jax.Array]],
-    state: Any,
-    projected: Float[Array, "L N G"],
-    *,
-    reverse: bool,
-) -> tuple[Float[Array, "L N R"], Any]:
-    """The one loop of every recurrent layer: `cell` over time, forward or backward.
-
-    Args:
-        cell: ``(state, projected input of one step) -> (state, output of that step)``.
-        state: state before the first step.
-        projected: the input, already multiplied by the input weights (one product for all steps).
-        reverse: run from the last step to the first; outputs stay in the input's order.
-
-    Returns:
-        ``(outputs, final state)``.
-    """
-    final, outputs = lax.scan(cell, state, projected, reverse=reverse)
-    return outputs, final
-
-
-def _lstm_layer(weights, input, state, *, reverse):
-    projected = linear(input, weights.weight_ih, weights.bias_ih)
-
-    def cell(state, projected_step):
-        hidden, memory = state
-        gates = projected_step + linear(hidden, weights.weight_hh, weights.bias_hh)
-        i, f, g, o = jnp.split(gates, 4, axis=-1)
-        memory = jax.nn.sigmoid(f) * memory + jax.nn.sigmoid(i) * jnp.tanh(g)
-        hidden = jax.nn.sigmoid(o) * jnp.tanh(memory)
-        if weights.weight_hr is not None:
-            hidden = linear(hidden, weights.weight_hr)
-        return (hidden, memory), hidden
-
-    return scan_over_time(cell, state, projected, reverse=reverse)
-
-
-def _lstm_state(input, hx, weights):
-    """Initial states, checked or zero."""
-    first = weights[0][0]
-    slots, batch = len(weights) * len(weights[0]), input.shape[1]
-    sizes = {"h_0": first.weight_hh.shape[1], "c_0": first.weight_ih.shape[0] // 4}
-    check_axis(
-        "lstm", "input features", input.shape[2], expected=first.weight_ih.shape[1], of="weight_ih"
+    kind = Kind("lstm", 4, ("h_0", "c_0"), lstm_step)
+    states = None if hx is None else pair("lstm", hx)
+    output, (h_n, c_n) = run_stack(
+        kind, input, states, weights, dropout, training, lengths=lengths, key=key
     )
-    if hx is None:
-        return tuple(jnp.zeros_like(input, shape=(slots, batch, size)) for size in sizes.values())
-    for (name, size), state in zip(sizes.items(), hx, strict=True):
-        if state.shape != (slots, batch, size):
-            raise ValueError(
-                f"lstm: {name}: expected shape {(slots, batch, size)} (layers * directions, batch, "
-                f"size), got {state.shape}."
-            )
-    check_same_dtype("lstm", input=input, h_0=hx[0], c_0=hx[1])
-    return hx
+    return output, (h_n, c_n)
+
+
+def pair(function: str, hx: Any) -> tuple[Any, Any]:
+    """The two states of an LSTM, or an error that says that there must be two."""
+    if not isinstance(hx, tuple | list) or len(hx) != 2:
+        got = f"{len(hx)} values" if isinstance(hx, tuple | list) else type(hx).__name__
+        raise TypeError(f"{function}: hx: expected a pair (h_0, c_0), got {got}.")
+    hidden, memory = hx
+    return hidden, memory

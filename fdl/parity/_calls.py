@@ -17,6 +17,8 @@ from fdl.parity._masks import Masks
 from fdl.parity._record import ROOT
 
 CONV = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+SELU_LIMIT = -1.7580993408473766
+"""What SELU tends to at minus infinity, as torch rounds it."""
 POOL = ("input", "kernel_size", "stride", "padding")
 RNN = ("input", "hx", "flat_weights", "has_biases", "num_layers", "dropout", "train")
 PARAMETERS: dict[str, tuple[str, ...]] = {
@@ -153,10 +155,19 @@ class Calls(TorchFunctionMode):
         return self._dropped(input, input.shape, p, training)
 
     def _dropout1d(self, func, input, p=0.5, training=True, inplace=False):
-        shape = (*input.shape[:2], *(1 for _ in input.shape[2:]))
-        return self._dropped(input, shape, p, training)
+        return self._dropped(input, _channels(input, min(input.dim() - 1, 2)), p, training)
 
-    _dropout2d = _dropout3d = _dropout1d
+    def _dropout2d(self, func, input, p=0.5, training=True, inplace=False):
+        return self._dropped(input, _channels(input, 2), p, training)
+
+    def _dropout3d(self, func, input, p=0.5, training=True, inplace=False):
+        return self._dropped(input, _channels(input, 2 if input.dim() == 5 else 1), p, training)
+
+    def _alpha_dropout(self, func, input, p=0.5, training=False, inplace=False):
+        return self._saturated(input, input.shape, p, training)
+
+    def _feature_alpha_dropout(self, func, input, p=0.5, training=False, inplace=False):
+        return self._saturated(input, _channels(input, 2), p, training)
 
     def _dropped(self, input, shape, p, training):
         if not training or p == 0:
@@ -164,6 +175,14 @@ class Calls(TorchFunctionMode):
         if p == 1:
             return input * 0  # as torch does; a candidate draws no mask for it
         return input * torch.from_numpy(self.masks.next(tuple(shape), p)).to(input) / (1 - p)
+
+    def _saturated(self, input, shape, p, training):
+        """Alpha dropout: what is dropped becomes SELU's limit, scaled and shifted as the rest."""
+        if not training or p in (0, 1):
+            return input * 0 if training and p == 1 else input
+        kept = torch.from_numpy(self.masks.next(tuple(shape), p)).to(input)
+        scale = ((1 + p * SELU_LIMIT**2) * (1 - p)) ** -0.5
+        return input * kept * scale + ((1 - kept) * SELU_LIMIT - p * SELU_LIMIT) * scale
 
     def _scaled_dot_product_attention(
         self,
@@ -220,8 +239,14 @@ class Calls(TorchFunctionMode):
         return x, *(torch.cat(parts) for parts in zip(*finals, strict=True))
 
 
+def _channels(input: torch.Tensor, leading: int) -> tuple[int, ...]:
+    """The shape of a mask with one number for each index of the leading axes."""
+    return (*input.shape[:leading], *(1 for _ in input.shape[leading:]))
+
+
 HANDLED = frozenset(
     {"dropout", "dropout1d", "dropout2d", "dropout3d", "scaled_dot_product_attention"}
+    | {"alpha_dropout", "feature_alpha_dropout"}
     | {"lstm", "gru", "rnn_tanh", "rnn_relu"}
 )
 WATCHED = frozenset(PARAMETERS) | frozenset(

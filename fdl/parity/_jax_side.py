@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import optax
 
+from fdl._model import put_back
 from fdl._taps import GIVEN
 from fdl.parity._failure import blamed
 from fdl.parity._listen import Heard, Mark, hear, listen
@@ -141,6 +142,9 @@ class JaxSide:
                     str(i): g for i, g in enumerate(input_grads) if g.dtype != jax.dtypes.float0
                 },
             }
+            params, updated = put_back(params, buffers, updated)
+            if forced is None and not train:  # torch rewrites parameters in evaluation too
+                self.state = State(params, buffers, opt_state)
             if train and forced is None:
                 if self.update is not None:
                     params, opt_state = self.update(grads, opt_state, params)

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,6 +35,7 @@ class Live(Reference):
         self.loss = loss
         self.factory = factory
         self._done = 0
+        self._before: tuple[int, dict[str, np.ndarray]] = (-1, {})
         self._sensitivities: list[dict[Quantity, float]] = []
         with blamed("the reference"):
             self._side = self._torch("float64")
@@ -123,9 +123,13 @@ class Live(Reference):
         """The watched calls of a stage, in order."""
         return self.again(index, backward=False).calls.sites
 
-    @lru_cache(maxsize=1)  # noqa: B019  (one comparison asks for one stage, again and again)
     def before(self, index: int) -> dict[str, np.ndarray]:
-        """Parameters and buffers before a stage, in float64."""
+        """Parameters and buffers before a stage, in float64; the last answer is kept."""
+        if self._before[0] != index:
+            self._before = (index, self._tensors(index))
+        return self._before[1]
+
+    def _tensors(self, index: int) -> dict[str, np.ndarray]:
         tensors = self.start(None)
         for earlier in range(index):
             for quantity, array in self.oracle(earlier, inside=False).items():

@@ -10,7 +10,8 @@ from typing import NamedTuple
 Shape = tuple[int, ...]
 Permutation = tuple[int, ...]
 
-COUNTER = "num_batches_tracked"  # torch's alone: JAX libraries do not count batches
+COUNTER = "num_batches_tracked"
+"""A buffer that only torch has, and that a candidate may leave out."""
 
 _ROLES = {
     **dict.fromkeys(["kernel", "weight", "w", "scale", "gamma"], "weight"),

@@ -112,12 +112,8 @@ class Run:
             got = side.stage(batch, self.reference.masks(index), step, train=mode == "train")
             judged = judge.float64(expected, got, partial(self.reference.sensitivity, index))
             rows += judged
-            if mode == "train":
-                history.append(_remembered(got, self.evidence))
-            if self.evidence is None and not all(row.equal for row in judged):
-                turned = judge.aligned(got, expected)
-                found = ("float64", index, judged, expected, turned, history, side, before)
-                self.evidence = Evidence(*found)
+            turned = judge.aligned(got, expected)
+            self._notice(index, judged, expected, turned, history, side, before)
         return rows
 
     def float32(self, draws: int) -> list[Row]:
@@ -188,15 +184,27 @@ class Run:
             scales = self._scales(index, expected)
             judged = judge.float32(expected, reference, got, scales)
             rows += judged
-            if not side.activations:
-                continue
-            if mode == "train":
-                history.append(_remembered(got, self.evidence))
-            if self.evidence is None and not all(row.equal for row in judged):
+            if side.activations:
                 turned = judge.aligned(got, expected)
-                found = ("float32", index, judged, expected, turned, history, side, before)
-                self.evidence = Evidence(*found)
+                self._notice(index, judged, expected, turned, history, side, before)
         return rows
+
+    def _notice(
+        self,
+        index: int,
+        rows: list[Row],
+        expected: Record,
+        got: Record,
+        history: list[Record],
+        side: JaxSide,
+        before: State,
+    ) -> None:
+        """Appends a training step to the history, and keeps the first stage that differs."""
+        if self.reference.plan.stages()[index][0] == "train":
+            history.append(_remembered(got, self.evidence))
+        if self.evidence is None and not all(row.equal for row in rows):
+            found = (side.dtype, index, rows, expected, got, history, side, before)
+            self.evidence = Evidence(*found)
 
     def _scales(self, index: int, expected: Record) -> dict[Quantity, float]:
         known = (index, len(expected))
@@ -216,9 +224,7 @@ class Run:
         tensors = self.reference.start(None)
         expected = {q: tensors[q.name] for q in start}
         rows = self._judge().float64(expected, start)
-        if not all(row.equal for row in rows):
-            found = ("float64", 0, rows, expected, start, [start], side, side.state)
-            self.evidence = Evidence(*found)
+        self._notice(0, rows, expected, start, [start], side, side.state)
         return rows
 
     def _misfits(self, side: JaxSide) -> list[Row]:

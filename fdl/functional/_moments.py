@@ -1,0 +1,55 @@
+"""Mean and variance of parts of a tensor, as exact as torch's, and what is normalised by them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+class Moments(NamedTuple):
+    """Statistics over some axes, which stay with length 1.
+
+    Attributes:
+        mean: the mean.
+        var: the biased variance.
+        centered: the input less its mean.
+    """
+
+    mean: jax.Array
+    var: jax.Array
+    centered: jax.Array
+
+
+def widened(input: jax.Array) -> jax.Array:
+    """The input in the dtype of its statistics: as in torch, single precision for half ones."""
+    return input.astype(jnp.float32) if jnp.finfo(input.dtype).bits < 32 else input
+
+
+def moments(input: jax.Array, axes: Sequence[int]) -> Moments:
+    """Mean, biased variance and deviations over some axes.
+
+    Where the mean is large, its own rounding is large beside the deviations from it. So what it
+    leaves in them is taken out too. But for rounding that is zero, and so is its derivative.
+    """
+    mean = jnp.mean(input, axes, keepdims=True)
+    centered = input - mean
+    rest = lax.stop_gradient(jnp.mean(centered, axes, keepdims=True))
+    var = jnp.mean(jnp.square(centered), axes, keepdims=True) - jnp.square(rest)
+    return Moments(mean + rest, var, centered - rest)
+
+
+def scaled(
+    centered: jax.Array,
+    var: jax.Array,
+    eps: float,
+    weight: jax.Array | None,
+    bias: jax.Array | None,
+) -> jax.Array:
+    """Deviations over their standard deviation, times `weight`, plus `bias`; all broadcast."""
+    scale = lax.rsqrt(var + eps)
+    if weight is not None:
+        scale = scale * weight.astype(scale.dtype)
+    output = centered * scale
+    return output if bias is None else output + bias.astype(output.dtype)

@@ -1,0 +1,61 @@
+"""fdl.nn on the sample inputs that PyTorch tests its own modules with: every tensor, both modes."""
+
+import pytest
+from samples.engine import compared
+from samples.refusal import refuses
+from samples.table import EXCLUDED, INFOS, error_samples, table_samples
+
+PARTS = {
+    "LinearCrossEntropyLoss": 16,
+    **dict.fromkeys(("CrossEntropyLoss", "Transformer", "TransformerDecoderLayer"), 4),
+    **dict.fromkeys(("MultiheadAttention", "TransformerEncoder", "TransformerEncoderLayer"), 4),
+    **dict.fromkeys(("RNN", "LSTM", "GRU"), 4),
+}
+"""Into how many tests a module's samples are divided, so that workers share them."""
+
+CASES = [
+    pytest.param(name, part, id=f"{name}-{part}" if PARTS.get(name, 1) > 1 else name)
+    for name in INFOS
+    if name not in EXCLUDED
+    for part in range(PARTS.get(name, 1))
+]
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+def checked(name: str, part: int, precision: str, record_property) -> None:
+    worst, passed, wrong = 0.0, 0, []
+    for train in (True, False):
+        for sample in list(table_samples(name, train=train))[part :: PARTS.get(name, 1)]:
+            rows = compared(sample, train=train, precision=precision)
+            assert rows, "a sample without a tensor to compare shows nothing"
+            worst = max([worst, *(row.error for row in rows)])
+            passed += all(row.equal for row in rows)
+            wrong += [f"{sample.label}: {row}" for row in rows if not row.equal]
+    record_property("samples", (name, precision, "torch", passed, worst))
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(("name", "part"), CASES)
+def test_meaning(name, part, record_property):
+    checked(name, part, "float64", record_property)
+
+
+@pytest.mark.parametrize(("name", "part"), CASES)
+def test_precision(name, part, record_property):
+    checked(name, part, "float32", record_property)
+
+
+def test_what_is_excluded_is_in_the_table_and_little():
+    assert EXCLUDED.keys() <= INFOS.keys()
+    sizes = {name: len(list(table_samples(name, train=True))) for name in INFOS}
+    assert sum(sizes[name] for name in EXCLUDED) < 0.02 * sum(sizes.values())
+
+
+@pytest.mark.parametrize("name", [n for n in INFOS if INFOS[n].module_error_inputs_func])
+def test_what_torch_refuses(name):
+    samples = list(error_samples(name))
+    assert samples
+    for sample, expected in samples:
+        with pytest.raises(expected.error_type):
+            sample.in_torch()(*sample.inputs, **sample.named)
+        refuses(sample)
