@@ -19,14 +19,22 @@ from fdl.parity._record import ROOT
 CONV = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 SELU_LIMIT = -1.7580993408473766
 """What SELU tends to at minus infinity, as torch rounds it."""
+TRANSPOSED = (
+    *("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
+)
 POOL = ("input", "kernel_size", "stride", "padding")
+AVERAGE = (*POOL, "ceil_mode", "count_include_pad")
 RNN = ("input", "hx", "flat_weights", "has_biases", "num_layers", "dropout", "train")
 PARAMETERS: dict[str, tuple[str, ...]] = {
     "linear": ("input", "weight", "bias"),
     "conv1d": CONV,
     "conv2d": CONV,
     "conv3d": CONV,
+    "conv_transpose1d": TRANSPOSED,
+    "conv_transpose2d": TRANSPOSED,
+    "conv_transpose3d": TRANSPOSED,
     "embedding": ("input", "weight", "padding_idx"),
+    "embedding_bag": ("input", "weight", "offsets"),
     "matmul": ("input", "other"),
     "bmm": ("input", "other"),
     "mm": ("input", "other"),
@@ -40,16 +48,29 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
         *("momentum", "eps"),
     ),
     "rms_norm": ("input", "normalized_shape", "weight", "eps"),
+    "local_response_norm": ("input", "size", "alpha", "beta", "k"),
     "gelu": ("input", "approximate"),
+    "softplus": ("input", "beta", "threshold"),
+    "hardtanh": ("input", "min_val", "max_val"),
+    "prelu": ("input", "weight"),
     "leaky_relu": ("input", "negative_slope"),
     "elu": ("input", "alpha"),
     "softmax": ("input", "dim"),
     "log_softmax": ("input", "dim"),
+    "clamp": ("input", "min", "max"),
     "dropout": ("input", "p", "training"),
     "max_pool2d": POOL,
     "max_pool1d": POOL,
-    "avg_pool2d": (*POOL, "ceil_mode", "count_include_pad"),
-    "avg_pool1d": (*POOL, "ceil_mode", "count_include_pad"),
+    "avg_pool1d": AVERAGE,
+    "avg_pool2d": (*AVERAGE, "divisor_override"),
+    "avg_pool3d": (*AVERAGE, "divisor_override"),
+    "adaptive_avg_pool1d": ("input", "output_size"),
+    "adaptive_avg_pool2d": ("input", "output_size"),
+    "adaptive_avg_pool3d": ("input", "output_size"),
+    "interpolate": ("input", "size", "scale_factor", "mode", "align_corners"),
+    "pixel_shuffle": ("input", "upscale_factor"),
+    "pixel_unshuffle": ("input", "downscale_factor"),
+    "channel_shuffle": ("input", "groups"),
     "flatten": ("input", "start_dim", "end_dim"),
     "masked_fill": ("input", "mask", "value"),
     "where": ("condition", "input", "other"),
@@ -64,7 +85,19 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "nll_loss": ("input", "target", "weight"),
     "mse_loss": ("input", "target"),
     "l1_loss": ("input", "target"),
+    "smooth_l1_loss": ("input", "target"),
+    "huber_loss": ("input", "target"),
+    "kl_div": ("input", "target"),
+    "binary_cross_entropy": ("input", "target", "weight"),
     "binary_cross_entropy_with_logits": ("input", "target", "weight"),
+    "soft_margin_loss": ("input", "target"),
+    "poisson_nll_loss": ("input", "target", "log_input", "full"),
+    "gaussian_nll_loss": ("input", "target", "var", "full", "eps"),
+    "multi_margin_loss": ("input", "target", "p", "margin", "weight"),
+    "hinge_embedding_loss": ("input", "target", "margin"),
+    "margin_ranking_loss": ("input1", "input2", "target", "margin"),
+    "cosine_embedding_loss": ("input1", "input2", "target", "margin"),
+    "triplet_margin_loss": ("anchor", "positive", "negative", "margin", "p", "eps", "swap"),
     "cat": ("tensors", "dim"),
 }
 """Names of positional parameters, for the calls that are looked into."""
@@ -194,19 +227,23 @@ class Calls(TorchFunctionMode):
         dropout_p=0.0,
         is_causal=False,
         scale=None,
-        **options,
+        enable_gqa=False,
     ):
         if dropout_p == 0:
-            masks = {"attn_mask": attn_mask, "is_causal": is_causal, "scale": scale}
-            return func(query, key, value, **masks, **options)
-        scores = query @ key.mT * (scale or 1 / math.sqrt(query.shape[-1]))
+            options = {"is_causal": is_causal, "scale": scale, "enable_gqa": enable_gqa}
+            return func(query, key, value, attn_mask, **options)
+        if enable_gqa:
+            shared = query.shape[-3] // key.shape[-3]
+            key, value = (x.repeat_interleave(shared, -3) for x in (key, value))
+        scores = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
         if is_causal:
             attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
         if attn_mask is not None and attn_mask.dtype == torch.bool:
             scores = scores.masked_fill(~attn_mask, -math.inf)
         elif attn_mask is not None:
             scores = scores + attn_mask
-        weights = scores.softmax(-1)
+        alone = (scores == -math.inf).all(-1, keepdim=True)  # what may attend to nothing gets 0
+        weights = scores.masked_fill(alone, 0).softmax(-1).masked_fill(alone, 0)
         return self._dropped(weights, weights.shape, dropout_p, True) @ value
 
     def _lstm(self, func, input, hx, weights, *options):
@@ -257,7 +294,6 @@ WATCHED = frozenset(PARAMETERS) | frozenset(
         "tanh",
         "sigmoid",
         "selu",
-        "softplus",
         "mish",
         "hardswish",
         "relu6",
@@ -265,9 +301,8 @@ WATCHED = frozenset(PARAMETERS) | frozenset(
     }
     | {"reshape", "view", "div", "__truediv__", "mul", "__mul__", "add", "__add__", "add_"}
     | {"__iadd__", "__radd__", "__getitem__", "mean", "sum", "sqrt", "chunk", "split", "abs"}
-    | {"einsum", "clamp", "normalize", "adaptive_avg_pool2d", "baddbmm", "addmm", "std", "var"}
+    | {"einsum", "normalize", "baddbmm", "addmm", "std", "var"}
     | {"dropout1d", "dropout2d", "dropout3d", "transpose", "permute", "sub", "__sub__", "pow"}
-    | {"exp", "cumsum", "hardtanh", "pad", "smooth_l1_loss", "huber_loss", "kl_div"}
-    | {"binary_cross_entropy"}
+    | {"exp", "cumsum", "pad"}
 )
 """Functions whose calls are numbered as sites."""

@@ -138,7 +138,7 @@ FAULTS = [
     ),
     Fault(
         "SiLU for ReLU",
-        pair(network(activation=lambda: jax.nn.silu)),
+        pair(network(activation=nn.SiLU)),
         "1",
         "forward",
         0,

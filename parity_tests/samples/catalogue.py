@@ -52,4 +52,4 @@ def shown() -> dict[str, Sample]:
 
 
 def _is_full(sample: Sample) -> bool:
-    return all(x.numel() for x in sample.tensors())
+    return all(x.numel() for x in [*sample.tensors(), *sample.in_torch().parameters()])

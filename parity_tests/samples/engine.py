@@ -146,14 +146,8 @@ def in_fdl(sample: Sample, reference: Ran, *, train: bool) -> Record:
     with jax.enable_x64(double), jax.default_matmul_precision("highest"):
         call = call_of(sample, reference.before, train=train)
 
-        def marked(*args):
-            with marked_masks():
-                return call.apply(*args)
-
         def objective(params, floats, buffers, arrays, masks):
-            injected = Injected(masks, channels_last=False)
-            heard = listen(marked, lambda _, own: injected.next(own), modules=False)
-            output, updated = heard(params, floats, buffers, arrays)
+            output, updated = with_masks(call.apply, masks)(params, floats, buffers, arrays)
             output = dict(leaves(output))
             return weighted(output, jnp.asarray), (output, updated)
 
@@ -167,6 +161,17 @@ def in_fdl(sample: Sample, reference: Ran, *, train: bool) -> Record:
         "buffer": updated,
     }
     return record(kinds, train=train)
+
+
+def with_masks(function: Callable[..., Any], masks: Sequence[Any]) -> Callable[..., Any]:
+    """The function with torch's dropout masks in place of its own, in order."""
+
+    def marked(*args: Any) -> Any:
+        with marked_masks():
+            return function(*args)
+
+    injected = Injected(masks, channels_last=False)
+    return listen(marked, lambda _, own: injected.next(own), modules=False)
 
 
 def _run(function: Callable[..., Any], *args: Any) -> Any:

@@ -114,7 +114,7 @@ def attention_axis(call: Call) -> Variants:
 
 def _over_queries(call: Call):
     query, key, value = call["query"], call["key"], call["value"]
-    scale = call["scale"] or 1 / math.sqrt(query.shape[-1])
+    scale = 1 / math.sqrt(query.shape[-1]) if call["scale"] is None else call["scale"]
     return (query @ key.mT * scale).softmax(-2) @ value
 
 

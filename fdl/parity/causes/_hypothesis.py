@@ -38,3 +38,8 @@ def hypothesis(name: str, *functions: str, residual: float = EXACT) -> Callable[
 def after(change: Callable[[Any, Call], Any]) -> Rewrite:
     """Runs the call and changes what it returned."""
     return lambda call: change(call.run(), call)
+
+
+def spread(value: Any, axes: int) -> tuple[Any, ...]:
+    """One number for all axes, or one for each."""
+    return (value,) * axes if isinstance(value, int | float) else tuple(value)

@@ -1,29 +1,16 @@
-"""Hypotheses about layers: padding, pooling, normalisation, activations, modes."""
+"""Hypotheses about layers: padding, normalisation, dropout, embeddings, modes."""
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from fdl.parity._calls import Call
-from fdl.parity.causes._hypothesis import Hypothesis, Variants, after, hypothesis
+from fdl.parity.causes._hypothesis import Hypothesis, Variants, after, hypothesis, spread
 
 EPSILONS = (0.0, 1e-3, 1e-5, 1e-6, 1e-7, 1e-8, 1e-12)
+TRACKED = ("batch_norm", "instance_norm")
 NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm")
-ACTIVATIONS = {
-    "relu": F.relu,
-    "gelu": F.gelu,
-    "silu": F.silu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "elu": F.elu,
-    "leaky_relu": F.leaky_relu,
-    "softplus": F.softplus,
-    "relu6": F.relu6,
-    "hardswish": F.hardswish,
-    "hardsigmoid": F.hardsigmoid,
-    "hardtanh": F.hardtanh,
-    "selu": F.selu,
-    "mish": F.mish,
-}
 
 
 @hypothesis("SAME instead of explicit padding", "conv2d", "conv1d", "max_pool2d", "avg_pool2d")
@@ -34,9 +21,9 @@ def same_padding(call: Call) -> Variants:
 def _same_padded(call: Call):
     x, weight = call["input"], call["weight"]
     axes = x.ndim - 2
-    kernel = weight.shape[2:] if weight is not None else _spread(call["kernel_size"], axes)
-    strides = _spread(call["stride"] or kernel if weight is None else call["stride"] or 1, axes)
-    dilation = _spread(call["dilation"] or 1, axes)
+    kernel = weight.shape[2:] if weight is not None else spread(call["kernel_size"], axes)
+    strides = spread(call["stride"] or kernel if weight is None else call["stride"] or 1, axes)
+    dilation = spread(call["dilation"] or 1, axes)
     pads: list[int] = []
     for size, k, s, d in zip(x.shape[2:], kernel, strides, dilation, strict=True):
         total = max((-(-size // s) - 1) * s + d * (k - 1) + 1 - size, 0)
@@ -45,16 +32,13 @@ def _same_padded(call: Call):
     return call.run(input=F.pad(x, pads, value=value), padding=0)
 
 
-def _spread(value, axes: int) -> tuple[int, ...]:
-    return (value,) * axes if isinstance(value, int) else tuple(value)
-
-
 @hypothesis("epsilon", *NORMS)
 def epsilon(call: Call) -> Variants:
     given = call["eps"]
+    words = "that of the dtype" if given is None else f"{given:g}"
     for eps in EPSILONS:
         if eps != given:
-            yield f"epsilon {eps:g} instead of {given:g}", _with_epsilon(eps)
+            yield f"epsilon {eps:g} instead of {words}", _with_epsilon(eps)
     if call.site.function == "layer_norm":
         yield "epsilon is added to the deviation, not to the variance", _epsilon_outside
 
@@ -76,18 +60,26 @@ def _affine(y, weight, bias):
     return y if bias is None else y + bias
 
 
-@hypothesis("biased variance", "batch_norm")
+@hypothesis("biased variance", *TRACKED)
 def biased_running_variance(call: Call) -> Variants:
-    if call["training"] and call["running_var"] is not None:
+    if _trains(call) and call["running_var"] is not None:
         yield "the running variance is that of n, not n - 1 values", _biased
+
+
+def _trains(call: Call) -> bool:
+    """Whether a norm uses the statistics of what it is given."""
+    return bool(call["training"] or call["use_input_stats"])
 
 
 def _biased(call: Call):
     x, momentum = call["input"], call["momentum"]
     before = call["running_var"].clone()
     output = call.run()
-    axes = [axis for axis in range(x.ndim) if axis != 1]
-    batch = x.detach().var(axes, correction=0)
+    axes = tuple(range(2, x.ndim))
+    if call.site.function == "batch_norm":
+        batch = x.detach().var((0, *axes), correction=0)
+    else:
+        batch = x.detach().var(axes, correction=0).mean(0)
     call["running_var"].data.copy_((1 - momentum) * before + momentum * batch)
     return output
 
@@ -119,10 +111,10 @@ def _unbiased_batch_norm(call: Call):
     return _affine(y, weight, bias)
 
 
-@hypothesis("momentum convention", "batch_norm", "instance_norm")
+@hypothesis("momentum convention", *TRACKED)
 def momentum(call: Call) -> Variants:
     given = call["momentum"]
-    if not call["training"] or call["running_mean"] is None or given is None:
+    if not _trains(call) or call["running_mean"] is None or given is None:
         return
     yield (
         f"momentum {given:g} weighs the old statistics, not the new ones",
@@ -138,20 +130,28 @@ def _with_momentum(value: float):
     return lambda c: c.run(momentum=value)
 
 
-@hypothesis("train instead of eval mode", "batch_norm")
+@hypothesis("train instead of eval mode", *TRACKED)
 def batch_statistics(call: Call) -> Variants:
-    if not call["training"]:
-        yield "the batch's own statistics are used", _own_statistics
+    if not _trains(call):
+        yield f"the {_whose(call)} own statistics are used", _own_statistics
+
+
+def _whose(call: Call) -> str:
+    return "batch's" if call.site.function == "batch_norm" else "sample's"
 
 
 def _own_statistics(call: Call):
-    return call.run(running_mean=None, running_var=None, training=True)
+    return call.run(running_mean=None, running_var=None, **{_flag(call): True})
 
 
-@hypothesis("eval instead of train mode", "batch_norm")
+def _flag(call: Call) -> str:
+    return "training" if call.site.function == "batch_norm" else "use_input_stats"
+
+
+@hypothesis("eval instead of train mode", *TRACKED)
 def running_statistics(call: Call) -> Variants:
-    if call["training"] and call["running_mean"] is not None:
-        yield "the running statistics are used", lambda c: c.run(training=False)
+    if _trains(call) and call["running_mean"] is not None:
+        yield "the running statistics are used", lambda c: c.run(**{_flag(c): False})
 
 
 @hypothesis("stopped gradient of the statistics", "batch_norm")
@@ -211,77 +211,93 @@ def uncounted(call: Call) -> Variants:
         yield "the number of batches is not counted", lambda c: c["input"]
 
 
-@hypothesis("GELU", "gelu")
-def gelu(call: Call) -> Variants:
-    tanh = call["approximate"] == "tanh"
-    other, this = ("erf", "tanh") if tanh else ("tanh", "erf")
-    mode = "none" if tanh else "tanh"
-    yield f"the {other} form instead of the {this} form", lambda c: c.run(approximate=mode)
+@hypothesis("number of groups", "group_norm")
+def groups(call: Call) -> Variants:
+    channels, given = call["input"].shape[1], call["num_groups"]
+    for number in range(1, channels + 1):
+        if channels % number == 0 and number != given:
+            yield f"{number} groups instead of {given}", _in_groups(number)
+    if 1 < given < channels:
+        yield f"a group has every {given}th channel, not channels in a row", _interleaved
 
 
-@hypothesis("negative slope", "relu", "leaky_relu", "elu")
-def slope(call: Call) -> Variants:
-    given = {"relu": 0.0, "leaky_relu": call["negative_slope"]}.get(call.site.function)
-    for value in (0.0, 0.01, 0.1, 0.2, 0.3, 1e-6):
-        if given is not None and value != given:
-            yield f"leaky by {value:g} instead of {given:g}", _leaky(value)
+def _in_groups(number: int):
+    return lambda c: c.run(num_groups=number)
 
 
-def _leaky(value: float):
-    return lambda c: F.leaky_relu(c["input"], value)
+def _interleaved(call: Call):
+    x = call["input"]
+    order = torch.arange(x.shape[1]).reshape(-1, call["num_groups"]).T.flatten()
+    affine = {
+        name: None if call[name] is None else call[name][order] for name in ("weight", "bias")
+    }
+    return call.run(input=x[:, order], **affine)[:, order.argsort()]
 
 
-@hypothesis("another activation", *ACTIVATIONS)
-def activation(call: Call) -> Variants:
-    yield f"{call.site.function} is missing", lambda c: c["input"]
-    for name, function in ACTIVATIONS.items():
-        if name != call.site.function:
-            yield f"{name} instead of {call.site.function}", _activated(function)
+@hypothesis("centring", "rms_norm", "layer_norm")
+def centring(call: Call) -> Variants:
+    if call.site.function == "rms_norm":
+        yield "the mean is subtracted, as LayerNorm does", _centred
+    else:
+        yield "the mean is not subtracted: RMSNorm instead of LayerNorm", _uncentred
 
 
-def _activated(function):
-    return lambda c: function(c["input"])
+def _centred(call: Call):
+    eps = torch.finfo(call["input"].dtype).eps if call["eps"] is None else call["eps"]
+    return F.layer_norm(call["input"], call["normalized_shape"], call["weight"], None, eps)
 
 
-@hypothesis("pooling", "max_pool2d", "avg_pool2d", "max_pool1d", "avg_pool1d")
-def pooling(call: Call) -> Variants:
-    name = call.site.function
-    other = name.replace("max", "avg") if "max" in name else name.replace("avg", "max")
-    yield f"{other} instead of {name}", _pooled(getattr(F, other))
-    if "avg" in name:
-        counted = call["count_include_pad"] is not False
-        word = "do not count" if counted else "count"
-        yield f"padded zeros {word}", lambda c: c.run(count_include_pad=not counted)
+def _uncentred(call: Call):
+    shape, bias = call["normalized_shape"], call["bias"]
+    y = F.rms_norm(call["input"], shape, call["weight"], call["eps"])
+    return y if bias is None else y + bias
 
 
-def _pooled(function):
-    return lambda c: function(c["input"], c["kernel_size"], c["stride"], c["padding"] or 0)
+@hypothesis("local response norm", "local_response_norm")
+def response(call: Call) -> Variants:
+    size = call["size"]
+    width = 2 * size + 1
+    yield f"alpha is not divided by size = {size}", _with(alpha=call["alpha"] * size)
+    yield f"size is a radius: windows of {width}", _with(size=width)
+    yield (
+        f"size is a radius: windows of {width}, alpha not divided by it",
+        _with(size=width, alpha=call["alpha"] * width),
+    )
+    yield "the wider side of an even window is the other one", _mirrored
+    for name, values in {"k": (1.0, 2.0), "beta": (0.5, 0.75), "alpha": (1.0, 1e-4)}.items():
+        for value in values:
+            if value != call[name]:
+                yield f"{name} {value:g} instead of {call[name]:g}", _with(**{name: value})
 
 
-@hypothesis("shared ties", "max_pool2d")
-def shared_ties(call: Call) -> Variants:
-    yield "equal maxima of a window share the gradient; in torch the first has it", _shared
+def _with(**changes: Any):
+    return lambda c: c.run(**changes)
 
 
-def _shared(call: Call):
-    padding = call["padding"] or 0
-    kernel = _spread(call["kernel_size"], 2)
-    stride = _spread(call["stride"] or kernel, 2)
-    rows, columns = _spread(padding, 2)
-    padded = F.pad(call["input"], (columns, columns, rows, rows), value=float("-inf"))
-    windows = padded.unfold(2, kernel[0], stride[0]).unfold(3, kernel[1], stride[1])
-    return windows.amax((-2, -1))
+def _mirrored(call: Call):
+    return call.run(input=call["input"].flip(1)).flip(1)
 
 
-@hypothesis("gradient at the kink", "relu", "clamp", "hardtanh", "abs", "leaky_relu")
-def kink(call: Call) -> Variants:
-    if call.site.function == "relu":
-        yield "the gradient at 0 is 1/2, as jnp.maximum has it", _half_kink
-        yield "the gradient at 0 is 1", lambda c: c["input"].clamp(min=0)
+@hypothesis("padding counted", "embedding_bag")
+def bag_padding(call: Call) -> Variants:
+    padding = call["padding_idx"]
+    if padding is None:
+        return
+    yield f"the bag holds its padding {padding} too", lambda c: c.run(padding_idx=None)
+    if call["mode"] == "mean" and call["offsets"] is None:
+        yield "the sum without padding is divided by the length with it", _over_length
 
 
-def _half_kink(call: Call):
-    return torch.maximum(call["input"], torch.zeros_like(call["input"]))
+def _over_length(call: Call):
+    return call.run(mode="sum") / call["input"].shape[1]
+
+
+@hypothesis("reduction of a bag", "embedding_bag")
+def bag_reduction(call: Call) -> Variants:
+    given = call["mode"] or "mean"
+    for mode in ("mean", "sum", "max"):
+        if mode != given:
+            yield f"{mode} instead of {given}", _with(mode=mode)
 
 
 LAYERS: list[Hypothesis] = [
@@ -297,11 +313,10 @@ LAYERS: list[Hypothesis] = [
     missing_dropout,
     missing_recurrent_dropout,
     uncounted,
-    gelu,
-    slope,
-    activation,
-    pooling,
-    shared_ties,
-    kink,
     stopped_statistics,
+    groups,
+    centring,
+    response,
+    bag_padding,
+    bag_reduction,
 ]

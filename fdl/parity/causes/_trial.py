@@ -10,19 +10,24 @@ from fdl.parity._calls import Call, Rewrite, Site
 from fdl.parity._live import Live
 from fdl.parity._record import Quantity, Record
 from fdl.parity._run import Evidence
+from fdl.parity.causes._activations import ACTIVATION
 from fdl.parity.causes._attention import ATTENTION
 from fdl.parity.causes._axes import AXES
 from fdl.parity.causes._closeness import closeness
 from fdl.parity.causes._hypothesis import Hypothesis
 from fdl.parity.causes._layers import LAYERS
 from fdl.parity.causes._losses import LOSS
+from fdl.parity.causes._margins import MARGIN
+from fdl.parity.causes._recurrences import RECURRENCES
+from fdl.parity.causes._resampling import RESAMPLING
 from fdl.parity.causes._rounding import GRADIENTS, ROUNDING
 from fdl.parity.causes._weights import WEIGHTS
 from fdl.parity.judge import Judge, distance, maximum, root_mean_square
 from fdl.parity.report import Cause
 from fdl.parity.tolerance import Tolerance
 
-FORWARD = [*WEIGHTS, *ATTENTION, *LAYERS, *AXES, *LOSS, *ROUNDING]
+LAYER = [*LAYERS, *ACTIVATION, *RESAMPLING, *RECURRENCES]
+FORWARD = [*WEIGHTS, *ATTENTION, *LAYER, *AXES, *LOSS, *MARGIN, *ROUNDING]
 BACKWARD = [*GRADIENTS]
 MOST_TRIALS = 600
 """A limit for networks of which nothing inside is heard, where every call is suspected."""

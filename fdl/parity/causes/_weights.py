@@ -8,11 +8,13 @@ from fdl.parity._calls import Call
 from fdl.parity.causes._hypothesis import Hypothesis, Variants, hypothesis
 
 CONVS = ("conv1d", "conv2d", "conv3d")
-AFFINE = ("linear", *CONVS, "batch_norm", "layer_norm", "group_norm", "instance_norm")
+TRANSPOSED = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+ALL_CONVS = (*CONVS, *TRANSPOSED)
+NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm")
 GATES = {"lstm": "ifgo", "gru": "rzn"}
 
 
-@hypothesis("transposed weight", "linear", *CONVS)
+@hypothesis("transposed weight", "linear", *ALL_CONVS)
 def transposed(call: Call) -> Variants:
     weight = call["weight"]
     if weight.shape[0] == weight.shape[1]:
@@ -34,16 +36,16 @@ def transposed_product(call: Call) -> Variants:
         yield "the second factor is transposed", lambda c: c.run(other=c["other"].mT)
 
 
-@hypothesis("flipped kernel", *CONVS)
+@hypothesis("flipped kernel", *ALL_CONVS)
 def flipped(call: Call) -> Variants:
     axes = tuple(range(2, call["weight"].ndim))
-    yield (
-        "a convolution in the mathematical sense: the kernel is mirrored",
-        lambda c: c.run(weight=c["weight"].flip(axes)),
-    )
+    mirrored = "a convolution in the mathematical sense: the kernel is mirrored"
+    unmirrored = "a convolution with the kernel as it is, not mirrored: no transpose of one"
+    words = unmirrored if call.site.function in TRANSPOSED else mirrored
+    yield words, lambda c: c.run(weight=c["weight"].flip(axes))
 
 
-@hypothesis("permuted weight", *CONVS)
+@hypothesis("permuted weight", *ALL_CONVS)
 def permuted(call: Call) -> Variants:
     shape = tuple(call["weight"].shape)
     axes = range(len(shape))
@@ -80,13 +82,13 @@ def _gated(order):
     return lambda c: c.run(flat_weights=[reordered(weight) for weight in c["flat_weights"]])
 
 
-@hypothesis("missing bias", "linear", *CONVS)
+@hypothesis("missing bias", "linear", *ALL_CONVS)
 def missing_bias(call: Call) -> Variants:
     if call["bias"] is not None:
         yield "the bias is not added", lambda c: c.run(bias=None)
 
 
-@hypothesis("doubled bias", "linear", *CONVS)
+@hypothesis("doubled bias", "linear", *ALL_CONVS)
 def doubled_bias(call: Call) -> Variants:
     if call["bias"] is not None:
         yield "the bias is added twice", lambda c: c.run(bias=2 * c["bias"])
@@ -106,7 +108,7 @@ def _one_bias(kept):
     return lambda c: c.run(flat_weights=weights(c))
 
 
-@hypothesis("missing scale and shift", "batch_norm", "layer_norm", "group_norm", "rms_norm")
+@hypothesis("missing scale and shift", *NORMS)
 def missing_affine(call: Call) -> Variants:
     for name in ("weight", "bias"):
         if call[name] is not None:

@@ -1,0 +1,46 @@
+"""Where PyTorch contradicts itself: shown in the smallest case, and what fdl does there."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+import fdl
+from fdl.parity.judge import distance, root_mean_square
+
+X, V, ALONG = (np.random.default_rng(0).normal(size=s) for s in ((4, 3), (2, 3), (2, 3)))
+G = np.array([[0.5], [2.0]])
+STEP = 1e-6
+ROUGH = 1e-6
+"""What a central difference of this step is good for in float64."""
+
+
+def near(got, expected) -> bool:
+    return distance(got, expected, root_mean_square(expected), root_mean_square) < ROUGH
+
+
+def test_weight_norms_second_derivative():
+    """That of ``torch._weight_norm`` is not the derivative of its first; fdl's is."""
+
+    def first(v: torch.Tensor) -> torch.Tensor:
+        weight = torch._weight_norm(v, torch.tensor(G), 0)
+        value = (torch.tensor(X) @ weight.T).square().sum()
+        return torch.autograd.grad(value, v, create_graph=True)[0]
+
+    v, along = torch.tensor(V, requires_grad=True), torch.tensor(ALONG)
+    torchs = torch.autograd.grad((first(v) * along).sum(), v)[0].numpy()
+    ahead, behind = (first(v + step * along).detach().numpy() for step in (STEP, -STEP))
+    difference = (ahead - behind) / (2 * STEP)
+
+    model = fdl.as_model(
+        lambda rngs: fdl.nn.utils.weight_norm(fdl.nn.Linear(3, 2, bias=False, rngs=rngs))
+    )
+
+    def value(v):
+        params = {"weight_g": jnp.asarray(G), "weight_v": v}
+        return jnp.square(model.apply(params, {}, jnp.asarray(X))[0]).sum()
+
+    with jax.enable_x64(True):
+        fdls = jax.jvp(jax.grad(value), (jnp.asarray(V),), (jnp.asarray(ALONG),))[1]
+    assert near(np.asarray(fdls), difference)
+    assert not near(torchs, difference)
