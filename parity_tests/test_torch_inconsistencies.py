@@ -6,7 +6,9 @@ import numpy as np
 import torch
 
 import fdl
-from fdl.parity.judge import distance, root_mean_square
+import fdl.functional as F
+from fdl.parity import TOLERANCE
+from fdl.parity.judge import distance, maximum, root_mean_square
 
 X, V, ALONG = (np.random.default_rng(0).normal(size=s) for s in ((4, 3), (2, 3), (2, 3)))
 G = np.array([[0.5], [2.0]])
@@ -44,3 +46,19 @@ def test_weight_norms_second_derivative():
         fdls = jax.jvp(jax.grad(value), (jnp.asarray(V),), (jnp.asarray(ALONG),))[1]
     assert near(np.asarray(fdls), difference)
     assert not near(torchs, difference)
+
+
+def test_binary_cross_entropys_second_derivative():
+    """The first derivative is -1/x for a target of 1; torch's second is 1/(x + 1e-12)^2."""
+    x = np.array([1e-5])
+
+    tensor = torch.tensor(x, requires_grad=True)
+    loss = torch.nn.functional.binary_cross_entropy(tensor, torch.ones(1, dtype=torch.float64))
+    (first,) = torch.autograd.grad(loss, tensor, create_graph=True)
+    torchs = torch.autograd.grad(first.sum(), tensor)[0].numpy()
+    with jax.enable_x64(True):
+        gradient = jax.grad(lambda x: F.binary_cross_entropy(x, jnp.ones_like(x)))
+        fdls = jax.grad(lambda x: gradient(x).sum())(jnp.asarray(x))
+    assert distance(first.detach().numpy(), -1 / x, 1 / x.item(), maximum) <= TOLERANCE.float64
+    assert distance(np.asarray(fdls), x**-2, x.item() ** -2, maximum) <= TOLERANCE.float64
+    assert distance(torchs, x**-2, x.item() ** -2, maximum) > TOLERANCE.float64

@@ -1,9 +1,25 @@
 """The planted-fault suite: a table that grows with every family of layers, optimizers, models."""
 
-from faults import autoencoder, cnn, linen, mlp, plain, recurrent, transformer, updates
+from faults import (
+    autoencoder,
+    cnn,
+    layers,
+    linen,
+    losses,
+    mlp,
+    plain,
+    recurrent,
+    signals,
+    tokens,
+    transformer,
+    updates,
+)
 from faults.table import Fault, Pair
 
-FAMILIES = (mlp, updates, cnn, recurrent, autoencoder, transformer, plain, linen)
+FAMILIES = (
+    *(mlp, updates, cnn, recurrent, autoencoder, transformer, plain, linen),
+    *(layers, signals, tokens, losses),
+)
 
 PAIRS: dict[str, Pair] = {name: pair for family in FAMILIES for name, pair in family.PAIRS.items()}
 FAULTS: list[Fault] = [fault for family in FAMILIES for fault in family.FAULTS]

@@ -1,4 +1,4 @@
-"""Hypotheses about which pixels make which: pooling, resizing, transposed convolutions, shuffles."""
+"""Hypotheses about which pixels make which: pooling, resizing, shuffles, transposed convs."""
 
 import math
 from itertools import permutations
