@@ -105,11 +105,12 @@ class SplitWindows(nn.AdaptiveAvgPool2d):
     """Windows that do not overlap."""
 
     def __call__(self, input):
+        x = input
         for axis in (2, 3):
-            ends = [i * input.shape[axis] // 4 for i in range(5)]
-            parts = jnp.split(input, ends[1:-1], axis)
-            input = jnp.concatenate([part.mean(axis, keepdims=True) for part in parts], axis)
-        return input
+            ends = [i * x.shape[axis] // 4 for i in range(1, 4)]
+            parts = jnp.split(x, ends, axis)
+            x = jnp.concatenate([part.mean(axis, keepdims=True) for part in parts], axis)
+        return x
 
 
 class Undivided(nn.LocalResponseNorm):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,15 +28,14 @@ def torch_regression(y, t):
     )
 
 
-def regression(
-    y,
-    t,
-    smooth: Callable = partial(F.smooth_l1_loss, beta=0.5),
-    huber: Callable = partial(F.huber_loss, delta=0.7),
-    kl: Callable = partial(F.kl_div, reduction="batchmean"),
-):
-    divergence = kl(jax.nn.log_softmax(y[:, 6:]), jax.nn.softmax(t))
-    return smooth(y[:, :3], t) + huber(y[:, 3:6], t) + divergence
+class Regression(NamedTuple):
+    smooth: Callable = partial(F.smooth_l1_loss, beta=0.5)
+    huber: Callable = partial(F.huber_loss, delta=0.7)
+    kl: Callable = partial(F.kl_div, reduction="batchmean")
+
+    def __call__(self, y, t):
+        divergence = self.kl(jax.nn.log_softmax(y[:, 6:]), jax.nn.softmax(t))
+        return self.smooth(y[:, :3], t) + self.huber(y[:, 3:6], t) + divergence
 
 
 def torch_classification(y, t):
@@ -58,16 +57,16 @@ def binary(y, t):
     return F.binary_cross_entropy_with_logits(y, t, pos_weight=jnp.asarray(POSITIVE, y.dtype))
 
 
-def classification(
-    y,
-    t,
-    crossed: Callable = crossed,
-    nll: Callable = partial(F.nll_loss, ignore_index=IGNORED),
-    binary: Callable = binary,
-    hinge: Callable = partial(F.multi_margin_loss, margin=0.5),
-):
-    terms = (crossed(y[:, :4], t), nll(jax.nn.log_softmax(y[:, 4:8]), t))
-    return sum(terms) + binary(y[:, 8:12], jax.nn.one_hot(t, CLASSES)) + hinge(y[:, 12:], t)
+class Classification(NamedTuple):
+    crossed: Callable = crossed
+    nll: Callable = partial(F.nll_loss, ignore_index=IGNORED)
+    binary: Callable = binary
+    hinge: Callable = partial(F.multi_margin_loss, margin=0.5)
+
+    def __call__(self, y, t):
+        likelihood = self.nll(jax.nn.log_softmax(y[:, 4:8]), t)
+        apart = self.binary(y[:, 8:12], jax.nn.one_hot(t, CLASSES))
+        return self.crossed(y[:, :4], t) + likelihood + apart + self.hinge(y[:, 12:], t)
 
 
 def by_examples(y, t):
@@ -106,15 +105,15 @@ def torch_metric(y, t):
     )
 
 
-def metric(
-    y,
-    t,
-    triplet: Callable = partial(F.triplet_margin_loss, margin=0.5),
-    cosine: Callable = partial(F.cosine_embedding_loss, margin=0.2),
-    hinge: Callable = partial(F.hinge_embedding_loss, margin=2.0),
-):
-    first, second, third = y[:, :3], y[:, 3:6], y[:, 6:9]
-    return triplet(first, second, third) + cosine(first, second, t) + hinge(y[:, 9], t)
+class Metric(NamedTuple):
+    triplet: Callable = partial(F.triplet_margin_loss, margin=0.5)
+    cosine: Callable = partial(F.cosine_embedding_loss, margin=0.2)
+    hinge: Callable = partial(F.hinge_embedding_loss, margin=2.0)
+
+    def __call__(self, y, t):
+        first, second, third = y[:, :3], y[:, 3:6], y[:, 6:9]
+        apart = self.cosine(first, second, t) + self.hinge(y[:, 9], t)
+        return self.triplet(first, second, third) + apart
 
 
 def squared_triplet(anchor, positive, negative):
@@ -148,9 +147,9 @@ def targets(kind: str, generator: np.random.Generator) -> Any:
 
 
 LOSSES: dict[str, tuple[int, Callable, Callable]] = {
-    "regression": (9, torch_regression, regression),
-    "classification": (16, torch_classification, classification),
-    "metric": (10, torch_metric, metric),
+    "regression": (9, torch_regression, Regression),
+    "classification": (16, torch_classification, Classification),
+    "metric": (10, torch_metric, Metric),
 }
 """By kind: how many numbers the network returns, the loss in torch, and in JAX."""
 
@@ -160,7 +159,7 @@ def pair(kind: str, **terms: Any) -> Pair:
     generator = np.random.default_rng(0)
     batches = [(generator.normal(size=(8, 5)), targets(kind, generator)) for _ in range(2)]
     options = {"optimizer": (torch.optim.SGD, fdl.optim.sgd()), "steps": 2}
-    options["loss"] = (reference, partial(candidate, **terms))
+    options["loss"] = (reference, candidate(**terms))
     return Pair(partial(twin, width), network(width), batches, options)
 
 

@@ -1,6 +1,7 @@
 """Losses and distances: what torch's table lacks, and exact kinks, ties and extremes."""
 
 import math
+from functools import partial
 
 import torch
 

@@ -123,8 +123,8 @@ def _resized(*, antialias: bool):
 def align_corners(call: Call) -> Variants:
     if call["mode"] in MODES[call["input"].ndim]:
         aligned = bool(call["align_corners"])
-        words = "corners, not centres, of the corner pixels" if aligned else "the corner pixels"
-        yield f"{words} stay in place", lambda c: c.run(align_corners=not aligned)
+        place = "the picture's corners" if aligned else "the corner pixels' centres"
+        yield f"{place} stay in place", lambda c: c.run(align_corners=not aligned)
 
 
 @hypothesis("antialiasing", "interpolate")
