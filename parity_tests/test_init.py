@@ -37,8 +37,10 @@ LAYERS_DRAWN = 100
 each_layer = pytest.mark.parametrize("case", LAYERS.values(), ids=LAYERS)
 
 
-def learns(sample: Sample) -> bool:
-    return any(True for _ in sample.in_torch().parameters())
+def draws(sample: Sample) -> bool:
+    """Whether it has parameters of its own; a stack copies those of the layer that it is given."""
+    given = any(isinstance(argument, torch.nn.Module) for argument in sample.args)
+    return not given and any(True for _ in sample.in_torch().parameters())
 
 
 def fdl_parameters(case, seed: int = 0) -> dict[str, np.ndarray]:
@@ -75,7 +77,7 @@ def test_bounds_are_kept_and_reached(case):
         assert np.abs(values).max() > bound * (1 - 10 / values.size), name
 
 
-@pytest.mark.parametrize("name", [n for n, s in shown().items() if learns(s)])
+@pytest.mark.parametrize("name", [n for n, s in shown().items() if draws(s)])
 def test_every_layer_starts_as_torchs(name):
     """Many small layers of each kind, all their elements together."""
     sample = shown()[name].cast("float32")

@@ -13,6 +13,9 @@ PARTS = {
 }
 """Into how many tests a module's samples are divided, so that workers share them."""
 
+FIRST = 4
+"""How many samples of a module the ordinary run compares in float32 too."""
+
 CASES = [
     pytest.param(name, part, id=f"{name}-{part}" if PARTS.get(name, 1) > 1 else name)
     for name in INFOS
@@ -22,10 +25,10 @@ CASES = [
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-def checked(name: str, part: int, precision: str, record_property) -> None:
+def checked(name: str, precision: str, chosen: slice, record_property) -> None:
     worst, passed, wrong = 0.0, 0, []
     for train in (True, False):
-        for sample in list(table_samples(name, train=train))[part :: PARTS.get(name, 1)]:
+        for sample in list(table_samples(name, train=train))[chosen]:
             rows = compared(sample, train=train, precision=precision)
             assert rows, "a sample without a tensor to compare shows nothing"
             worst = max([worst, *(row.error for row in rows)])
@@ -37,12 +40,18 @@ def checked(name: str, part: int, precision: str, record_property) -> None:
 
 @pytest.mark.parametrize(("name", "part"), CASES)
 def test_meaning(name, part, record_property):
-    checked(name, part, "float64", record_property)
+    checked(name, "float64", slice(part, None, PARTS.get(name, 1)), record_property)
 
 
+@pytest.mark.parametrize("name", [name for name in INFOS if name not in EXCLUDED])
+def test_precision(name, record_property):
+    checked(name, "float32", slice(0, FIRST), record_property)
+
+
+@pytest.mark.nightly
 @pytest.mark.parametrize(("name", "part"), CASES)
-def test_precision(name, part, record_property):
-    checked(name, part, "float32", record_property)
+def test_precision_of_the_rest(name, part, record_property):
+    checked(name, "float32", slice(FIRST + part, None, PARTS.get(name, 1)), record_property)
 
 
 def test_what_is_excluded_is_in_the_table_and_little():

@@ -17,7 +17,7 @@ from fdl import nn
 
 WEIGHT = np.array([0.5, 1.0, 2.0, 1.5])
 POSITIVE = np.array([1.0, 2.0, 3.0, 4.0])
-CLASSES, SMOOTHING, IGNORED = 4, 0.1, 2
+EXAMPLES, CLASSES, SMOOTHING, IGNORED = 15, 4, 0.1, 2
 TORCH = torch.nn.functional
 
 
@@ -74,6 +74,14 @@ def by_examples(y, t):
     weight = jnp.asarray(WEIGHT, y.dtype)
     options = {"label_smoothing": SMOOTHING, "reduction": "sum"}
     return F.cross_entropy(y, t, weight, **options) / len(t)
+
+
+def over_others(y, t):
+    """Smoothed labels as some libraries make them: the true class gets none of the smoothing."""
+    weight = jnp.asarray(WEIGHT, y.dtype)
+    true = jax.nn.one_hot(t, CLASSES)
+    smooth = (1 - SMOOTHING) * true + SMOOTHING / (CLASSES - 1) * (1 - true)
+    return -(smooth * weight * jax.nn.log_softmax(y)).sum() / weight[t].sum()
 
 
 def weighed_by_label(y, t):
@@ -140,10 +148,10 @@ def network(width: int) -> fdl.Model:
 
 def targets(kind: str, generator: np.random.Generator) -> Any:
     if kind == "regression":
-        return generator.normal(size=(8, 3))
+        return generator.normal(size=(EXAMPLES, 3))
     if kind == "classification":
-        return np.array([0, 1, 2, 3, 1, 2, 0, 1])
-    return generator.choice([-1, 1], 8)
+        return np.arange(EXAMPLES) % CLASSES
+    return generator.choice([-1, 1], EXAMPLES)
 
 
 LOSSES: dict[str, tuple[int, Callable, Callable]] = {
@@ -157,7 +165,7 @@ LOSSES: dict[str, tuple[int, Callable, Callable]] = {
 def pair(kind: str, **terms: Any) -> Pair:
     width, reference, candidate = LOSSES[kind]
     generator = np.random.default_rng(0)
-    batches = [(generator.normal(size=(8, 5)), targets(kind, generator)) for _ in range(2)]
+    batches = [(generator.normal(size=(EXAMPLES, 5)), targets(kind, generator)) for _ in range(2)]
     options = {"optimizer": (torch.optim.SGD, fdl.optim.sgd()), "steps": 2}
     options["loss"] = (reference, candidate(**terms))
     return Pair(partial(twin, width), network(width), batches, options)
@@ -194,7 +202,7 @@ FAULTS = [
     ),
     at(
         *("labels smoothed over the other classes", "classification", "label smoothing"),
-        crossed=partial(crossed, smoothing=SMOOTHING * CLASSES / (CLASSES - 1)),
+        crossed=over_others,
     ),
     at("weighted mean over examples", "classification", "class weights", crossed=by_examples),
     at("smoothing weighed by label", "classification", "class weights", crossed=weighed_by_label),

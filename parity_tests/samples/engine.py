@@ -165,6 +165,8 @@ def in_fdl(sample: Sample, reference: Ran, *, train: bool) -> Record:
 
 def with_masks(function: Callable[..., Any], masks: Sequence[Any]) -> Callable[..., Any]:
     """The function with torch's dropout masks in place of its own, in order."""
+    if not masks:
+        return function
 
     def marked(*args: Any) -> Any:
         with marked_masks():

@@ -25,9 +25,9 @@ ACTIVATIONS = {
     "mish": F.mish,
 }
 ABOVE_AND_BELOW = {"hardtanh": (-1.0, 1.0), "relu6": (0.0, 6.0), "clamp": (None, None)}
-GRADIENTS = {
+AT_KINK = {
     0.5: "1/2, as jnp.maximum and jnp.clip have it",
-    1.0: "1, as that of jax.nn.hard_tanh and jax.nn.leaky_relu",
+    1.0: "1, as jax.nn.hard_tanh and jax.nn.leaky_relu have it",
     0.0: "0",
 }
 
@@ -42,9 +42,8 @@ def gelu(call: Call) -> Variants:
 
 @hypothesis("negative slope", "relu", "leaky_relu", "prelu")
 def slope(call: Call) -> Variants:
-    given = call["negative_slope"] if call.site.function == "leaky_relu" else 0.0
-    if call.site.function == "prelu":
-        given = math.nan
+    given = {"relu": 0.0, "prelu": math.nan}.get(call.site.function, call["negative_slope"])
+    given = 0.01 if given is None else given
     words = "the learnt one" if math.isnan(given) else f"{given:g}"
     for value in (0.0, 0.01, 0.1, 0.2, 0.25, 0.3, 1e-6):
         if value != given:
@@ -89,7 +88,7 @@ def _activated(function):
 def kink(call: Call) -> Variants:
     bounds = _bounds(call)
     spelled = " and ".join(f"{bound:g}" for bound in bounds)
-    for gradient, words in GRADIENTS.items():
+    for gradient, words in AT_KINK.items():
         yield f"the gradient at {spelled} is {words}", _with_gradient(bounds, gradient)
 
 

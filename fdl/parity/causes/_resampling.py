@@ -73,6 +73,7 @@ def adaptive_windows(call: Call) -> Variants:
     yield "both ends of a window are rounded", _averaged(_rounded(round))
     if call["input"].ndim in MODES:
         yield "a linear resize instead of means of windows", _resized(antialias=False)
+    if call["input"].ndim == 4:
         yield "a linear resize with antialiasing, no means of windows", _resized(antialias=True)
 
 

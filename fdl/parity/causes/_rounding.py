@@ -6,7 +6,10 @@ from fdl.parity._calls import Call
 from fdl.parity.causes._closeness import ROUGH
 from fdl.parity.causes._hypothesis import Hypothesis, Variants, after, hypothesis
 
-PRODUCTS = ("linear", "conv1d", "conv2d", "conv3d", "matmul", "mm", "bmm", "__matmul__")
+PRODUCTS = (
+    *("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d"),
+    *("conv_transpose3d", "matmul", "mm", "bmm", "__matmul__"),
+)
 FACTORS = ("input", "weight", "other")
 TF32_BITS = 10  # of the mantissa
 
@@ -66,6 +69,7 @@ STOPPABLE = (
     *("linear", "conv2d", "conv1d", "matmul", "softmax", "relu", "batch_norm", "layer_norm"),
     *("tanh", "sigmoid", "gelu", "lstm", "gru", "embedding", "add", "__add__", "mul", "__mul__"),
     *("transpose", "permute", "masked_fill", "div", "__truediv__", "bmm", "mean"),
+    *("conv_transpose2d", "group_norm", "instance_norm", "rms_norm", "embedding_bag"),
     *("mse_loss", "cross_entropy", "log_softmax", "dropout", "max_pool2d", "flatten"),
 )
 
