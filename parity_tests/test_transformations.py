@@ -19,7 +19,7 @@ from samples.engine import (
     weighted,
     with_masks,
 )
-from samples.sample import Sample
+from samples.sample import Sample, without_warnings
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fdl.parity import TOLERANCE
@@ -135,6 +135,7 @@ def test_second_derivative(name):
     assert_equal({str(k): x for tree in got for k, x in tree.items()}, expected)
 
 
+@without_warnings
 def torchs_second(sample: Sample, ran: Ran) -> Tensors:
     """The Hessian of the outputs' weighted squares, times a vector."""
     module = sample.in_torch().to(torch.float64)

@@ -18,7 +18,7 @@ from fdl.parity._masks import Injected, Mask, Masks, marked_masks
 from fdl.parity._record import Quantity, Record, leaves, nudged
 from fdl.parity.judge import Judge
 from fdl.parity.report import Row
-from samples.sample import Sample, in_jax
+from samples.sample import Sample, in_jax, without_warnings
 
 SEED = 0
 PROGRAMS = 64
@@ -67,6 +67,7 @@ def compared(sample: Sample, *, train: bool, precision: str = "float64") -> list
     return [*best.values()]
 
 
+@without_warnings
 def in_torch(sample: Sample, *, train: bool, like: Ran | None = None) -> Ran:
     """Runs a sample in torch: in float64, or in float32 on the tensors and masks of `like`."""
     torch.manual_seed(SEED)

@@ -1,8 +1,9 @@
 """A sample: how a layer or function is made and what it is given, written in torch's terms."""
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import partial, wraps
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,18 @@ import fdl.functional
 
 MODULES: dict[str, Callable[[torch.nn.Module, nnx.Rngs], nnx.Module]] = {}
 """By class name: what makes fdl's layer of a torch layer that is itself an argument."""
+
+
+def without_warnings(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that runs torch: what torch warns its users of is no matter of these tests."""
+
+    @wraps(function)
+    def quiet(*args: Any, **named: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return function(*args, **named)
+
+    return quiet
 
 
 class Sample(NamedTuple):
@@ -58,6 +71,7 @@ class Sample(NamedTuple):
         fields = (_mapped(function, field) for field in self[1:5])
         return Sample(self.name, *fields, self.label, self.builders)
 
+    @without_warnings
     def in_torch(self) -> torch.nn.Module:
         """The layer in torch."""
         if self.builders is not None:
