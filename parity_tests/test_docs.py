@@ -3,27 +3,34 @@
 import re
 from pathlib import Path
 
+import pytest
 from samples.catalogue import layers, shown
 from samples.summary import deviations
 
 PAGE = Path(__file__).parents[1] / "docs" / "layers.md"
-ROWS = {
-    cells[1].strip("` "): [cell.strip() for cell in cells]
-    for line in PAGE.read_text().splitlines()
-    if len(cells := re.split(r"(?<!\\)\|", line)) == 8 and "`" in cells[1]
-}
 
 
-def test_every_layer_has_a_row():
-    assert set(layers()) <= ROWS.keys()
-    assert set(shown()) == ROWS.keys()
+@pytest.fixture(scope="module")
+def rows() -> dict[str, list[str]]:
+    """The cells of each row by the name in its first."""
+    lines = [re.split(r"(?<!\\)\|", line) for line in PAGE.read_text().splitlines()]
+    return {
+        cells[1].strip("` "): [cell.strip() for cell in cells]
+        for cells in lines
+        if len(cells) == 8 and "`" in cells[1]
+    }
 
 
-def test_deviations_are_those_of_the_docstrings():
-    differ = {name: row[6] for name, row in ROWS.items() if row[6] != deviations(name)}
+def test_every_layer_has_a_row(rows):
+    assert set(layers()) <= rows.keys()
+    assert set(shown()) == rows.keys()
+
+
+def test_deviations_are_those_of_the_docstrings(rows):
+    differ = {name: row[6] for name, row in rows.items() if row[6] != deviations(name)}
     assert not differ
 
 
-def test_every_row_has_been_compared():
-    empty = [name for name, row in ROWS.items() if not (row[2] or row[3]) or not row[4]]
+def test_every_row_has_been_compared(rows):
+    empty = [name for name, row in rows.items() if not (row[2] or row[3]) or not row[4]]
     assert not empty

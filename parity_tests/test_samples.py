@@ -6,7 +6,7 @@ from importlib import import_module
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from samples.catalogue import FAMILIES, functions, layers, own_samples, shown
-from samples.engine import compared
+from samples.engine import compared, worst
 
 numbers: Counter[str] = Counter()
 
@@ -39,7 +39,7 @@ def check(sample, precision: str) -> float:
     assert rows, "a sample without a tensor to compare shows nothing"
     wrong = [str(row) for row in rows if not row.equal]
     assert not wrong, "\n".join([str(sample), *wrong])
-    return max(row.error for row in rows)
+    return worst(rows)
 
 
 @EACH

@@ -1,5 +1,6 @@
 """Runs one sample in torch and in fdl, forward and backward, and judges every tensor."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -21,7 +22,7 @@ from fdl.parity.report import Row
 from samples.sample import Sample, in_jax, without_warnings
 
 SEED = 0
-PROGRAMS = 64
+PROGRAMS = 256
 """Compiled programs that are kept: train and eval, and neighbours in torch's table, share them."""
 _programs: dict[str, Any] = {}
 Tensors = dict[str, np.ndarray]
@@ -65,6 +66,11 @@ def compared(sample: Sample, *, train: bool, precision: str = "float64") -> list
         if all(row.equal for row in best.values()):
             break
     return [*best.values()]
+
+
+def worst(rows: Sequence[Row]) -> float:
+    """The largest error, but for tensors that overflow in torch's own float32 too."""
+    return max((row.error for row in rows if math.isfinite(row.budget)), default=0.0)
 
 
 @without_warnings
