@@ -19,6 +19,7 @@ LABELS = jnp.zeros(2, int)
 RNGS = nnx.Rngs(0)
 SEQUENCE = jnp.ones((5, 2, 3))
 WEIGHTS = [[F.LSTMWeights(jnp.ones((16, 3)), jnp.ones((16, 4)))]]
+STACKED = [*WEIGHTS, [F.LSTMWeights(jnp.ones((16, 4)), jnp.ones((16, 4)))]]
 STATES = (jnp.ones((1, 2, 4)), jnp.ones((1, 2, 4)))
 
 
@@ -152,7 +153,7 @@ CALLS = [
         (STATES[0].astype(HALF), STATES[1]),
         WEIGHTS,
     ),
-    bad(ValueError, "key;None", F.lstm, SEQUENCE, None, WEIGHTS * 2, 0.5, training=True),
+    bad(ValueError, "key;None", F.lstm, SEQUENCE, None, STACKED, 0.5, training=True),
     # layers, when made
     bad(ValueError, "Conv2d;groups;in_channels=4;3", fdl.nn.Conv2d, 4, 6, 3, groups=3, rngs=RNGS),
     bad(
