@@ -11,13 +11,19 @@ PARTS = {
     **dict.fromkeys(("MultiheadAttention", "TransformerEncoder", "TransformerEncoderLayer"), 4),
     **dict.fromkeys(("RNN", "LSTM", "GRU"), 4),
 }
-"""Into how many tests a module's samples are divided, so that workers share them."""
+"""Into how many tests a module's samples are divided, so that workers share them. Transformers
+take the longest to compile: in the ordinary run the first part stands for the others."""
 
 FIRST = 4
 """How many samples of a module the ordinary run compares in float32 too."""
 
 CASES = [
-    pytest.param(name, part, id=f"{name}-{part}" if PARTS.get(name, 1) > 1 else name)
+    pytest.param(
+        name,
+        part,
+        id=f"{name}-{part}" if PARTS.get(name, 1) > 1 else name,
+        marks=[pytest.mark.nightly] if part and name.startswith("Transformer") else [],
+    )
     for name in INFOS
     if name not in EXCLUDED
     for part in range(PARTS.get(name, 1))
