@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import fdl
 import fdl.functional as F
@@ -62,3 +63,20 @@ def test_binary_cross_entropys_second_derivative():
     assert distance(first.detach().numpy(), -1 / x, 1 / x.item(), maximum) <= TOLERANCE.float64
     assert distance(np.asarray(fdls), x**-2, x.item() ** -2, maximum) <= TOLERANCE.float64
     assert distance(torchs, x**-2, x.item() ** -2, maximum) > TOLERANCE.float64
+
+
+def test_causal_attention_with_a_negative_scale():
+    """Torch's fast kernel masks before it scales: NaN. Its plain one and fdl scale first."""
+    query, key, value = (np.random.default_rng(i).normal(size=(1, 2, 3, 4)) for i in range(3))
+    tensors = [torch.tensor(x) for x in (query, key, value)]
+    attend = torch.nn.functional.scaled_dot_product_attention
+    fast = attend(*tensors, is_causal=True, scale=-2.0)
+    with sdpa_kernel(SDPBackend.MATH):
+        plain = attend(*tensors, is_causal=True, scale=-2.0).numpy()
+    with jax.enable_x64(True):
+        arrays = map(jnp.asarray, (query, key, value))
+        fdls = F.scaled_dot_product_attention(*arrays, is_causal=True, scale=-2.0)
+    assert fast.isnan().any()
+    assert distance(np.asarray(fdls), plain, root_mean_square(plain), root_mean_square) <= (
+        TOLERANCE.float64
+    )

@@ -302,7 +302,8 @@ def _generated_product(draw: st.DrawFn) -> Sample:
     grouped = draw(st.booleans())
     lead = (draw(st.integers(0, 2)),)
     options: dict[str, Any] = {"enable_gqa": grouped, "is_causal": draw(st.booleans())}
-    options["scale"] = draw(st.none() | st.sampled_from([0.5, 1.0, -2.0]))
+    scales = [0.5, 1.0] if options.get("is_causal") else [0.5, 1.0, -2.0]
+    options["scale"] = draw(st.none() | st.sampled_from(scales))
     query_heads = shared * groups if grouped else shared
     named = {}
     if not options["is_causal"] and draw(st.booleans()):
