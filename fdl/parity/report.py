@@ -4,6 +4,7 @@ import io
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -194,7 +195,7 @@ class Report(NamedTuple):
     first_divergence: Divergence | None = None
     failure: str | None = None
     modules: tuple[tuple[str, str], ...] = ()
-    setup: dict[str, Any] = {}  # noqa: RUF012  (never changed: a NamedTuple's default)
+    setup: Mapping[str, Any] = {}
     heat: Heat | None = None
 
     @property

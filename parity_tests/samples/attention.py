@@ -1,6 +1,7 @@
 """Attention and transformers: converters for torch's table, own samples, generated ones."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 import fdl
 from samples.attention_refusals import REFUSED
-from samples.sample import MODULES, Sample, in_jax
+from samples.sample import Sample, in_jax
 
 _generator = torch.Generator().manual_seed(0)
 
@@ -50,16 +51,19 @@ def _layer(kind: Any, layer: Any, rngs: nnx.Rngs) -> nnx.Module:
     )
 
 
-MODULES["TransformerEncoderLayer"] = lambda layer, rngs: _layer(
+LAYERS: dict[str, Callable[..., Any]] = {}
+"""What makes fdl's layer of a torch layer that is an argument, by class name."""
+
+LAYERS["TransformerEncoderLayer"] = lambda layer, rngs: _layer(
     fdl.nn.TransformerEncoderLayer, layer, rngs
 )
-MODULES["TransformerDecoderLayer"] = lambda layer, rngs: _layer(
+LAYERS["TransformerDecoderLayer"] = lambda layer, rngs: _layer(
     fdl.nn.TransformerDecoderLayer, layer, rngs
 )
-MODULES["LayerNorm"] = lambda layer, rngs: fdl.nn.LayerNorm(
+LAYERS["LayerNorm"] = lambda layer, rngs: fdl.nn.LayerNorm(
     layer.normalized_shape, layer.eps, layer.elementwise_affine, layer.bias is not None
 )
-MODULES["TransformerEncoder"] = lambda stack, rngs: fdl.nn.TransformerEncoder(
+LAYERS["TransformerEncoder"] = lambda stack, rngs: fdl.nn.TransformerEncoder(
     in_jax(stack.layers[0], rngs),
     stack.num_layers,
     None if stack.norm is None else in_jax(stack.norm, rngs),

@@ -47,9 +47,11 @@ def layer(name, *inputs, **options):
 
 def renormed(**options):
     """Torch's is no part of ``torch.nn``, and changes the table."""
-    changed = lambda weight, ids: torch.embedding_renorm_(  # noqa: E731
-        weight.clone(), ids, options["max_norm"], options.get("norm_type", 2.0)
-    )
+
+    def changed(weight, ids):
+        limits = options["max_norm"], options.get("norm_type", 2.0)
+        return torch.embedding_renorm_(weight.clone(), ids, *limits)
+
     builders = (
         lambda: TorchFunction(changed),
         lambda rngs: FdlFunction(F.embedding_renorm, options, rngs),

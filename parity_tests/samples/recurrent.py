@@ -59,13 +59,17 @@ def padded(kind: type[torch.nn.RNNBase]) -> type[torch.nn.RNNBase]:
                 part = slice(layer * directions, (layer + 1) * directions)
                 state = tuple(h[part] for h in hx) if isinstance(hx, tuple) else hx
                 state = state[part] if torch.is_tensor(state) else state
-                call = lambda *given, one=one, own=own: functional_call(one, own, given)  # noqa: E731
-                x, final = packed(call, x, state, lengths)
+                x, final = packed(partial(called, one, own), x, state, lengths)
                 finals.append(final if isinstance(final, tuple) else (final,))
             state = tuple(map(torch.cat, zip(*finals, strict=True)))
             return x, state if len(state) > 1 else state[0]
 
     return Padded
+
+
+def called(layer: torch.nn.Module, weights: Mapping[str, Any], *given: Any) -> Any:
+    """Calls a layer with other weights than its own."""
+    return functional_call(layer, weights, given)
 
 
 def packed(layer: Callable[..., Any], x: torch.Tensor, hx: Any, lengths: torch.Tensor) -> Any:
@@ -255,8 +259,7 @@ SAMPLES: list[Sample] = [
 @st.composite
 def any_sequences(draw: st.DrawFn) -> Sample:
     """A layer with any options, sizes, batch, lengths and states that torch takes."""
-    flag = lambda: draw(st.booleans())  # noqa: E731
-    size = lambda least=1: draw(st.integers(least, 4))  # noqa: E731
+    flag, size = partial(draw, st.booleans()), partial(draw, st.integers(1, 4))
     name, layers, hidden = draw(st.sampled_from([*GATES])), draw(st.integers(1, 2)), size()
     options: dict[str, Any] = {
         "num_layers": layers,

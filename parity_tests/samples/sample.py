@@ -155,8 +155,7 @@ def in_jax(value: Any, rngs: nnx.Rngs | None = None) -> Any:
 
 def _mapped(function: Callable[[Any], Any], tree: Any) -> Any:
     """The function on every leaf of tuples, lists and dicts, sizes and options included."""
-    is_leaf = lambda x: not isinstance(x, tuple | list | dict)  # noqa: E731
-    return jax.tree.map(function, tree, is_leaf=lambda x: x is None or is_leaf(x))
+    return jax.tree.map(function, tree, is_leaf=lambda x: not isinstance(x, tuple | list | dict))
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:

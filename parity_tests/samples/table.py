@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch.testing._internal.common_modules import ModuleInfo, ModuleInput, module_db
 
-import samples.attention  # noqa: F401  (registers the layers that are arguments)
-from samples.sample import Sample
+from samples.attention import LAYERS
+from samples.sample import MODULES, Sample
+
+MODULES.update(LAYERS)
 
 INFOS: dict[str, ModuleInfo] = {info.name.removeprefix("nn."): info for info in module_db}
 
