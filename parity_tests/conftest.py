@@ -41,7 +41,24 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line("\n".join(summary.lines(sampled)))
     if path := config.getoption("--write-layers"):
         Path(path).write_text(summary.page(sampled))
+    optimizers(
+        terminalreporter, [value for key, value in itertools.chain(*tests) if key == "optimizer"]
+    )
     planted(terminalreporter, [dict(properties) for properties in tests])
+
+
+def optimizers(terminalreporter, results):
+    """Prints how many configurations of torch's table of optimizers passed, and how near."""
+    if results:
+        terminalreporter.section("optimizers")
+    for precision in ("float64", "float32"):
+        found = [(name, worst) for name, at, worst in results if at == precision]
+        if found:
+            names = {name.partition("(")[0] for name, _ in found}
+            terminalreporter.write_line(
+                f"{precision}: {len(found)} configurations of {len(names)} optimizers of torch's "
+                f"table passed, worst error {max(worst for _, worst in found):.1e}"
+            )
 
 
 def planted(terminalreporter, results):

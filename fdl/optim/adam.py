@@ -9,9 +9,12 @@ import optax
 
 from fdl.optim._lr import (
     ascend,
+    at_step,
+    check_betas,
     check_non_negative,
     coupled_decay,
     descend,
+    is_off,
 )
 
 
@@ -33,7 +36,7 @@ class AdamState(NamedTuple):
 
 def adam(
     lr: optax.ScalarOrSchedule = 1e-3,
-    betas: tuple[float, float] = (0.9, 0.999),
+    betas: tuple[optax.ScalarOrSchedule, float] = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     amsgrad: bool = False,
@@ -51,7 +54,7 @@ def adam(
 
     Args:
         lr: learning rate :math:`\gamma`, a number or a schedule ``step -> lr``.
-        betas: :math:`(\beta_1, \beta_2)`, each from 0 to below 1.
+        betas: :math:`(\beta_1, \beta_2)`, each from 0 to below 1; the first one may be a schedule.
         eps: :math:`\epsilon`, outside the root and after the bias correction.
         weight_decay: :math:`\lambda`: added to the gradient as :math:`\lambda \theta`, or with
             `decoupled_weight_decay` taken from the parameter as :math:`\gamma \lambda \theta`.
@@ -79,8 +82,7 @@ def adam(
     ICLR 2018, for `amsgrad`.
     """
     check_non_negative("adam", lr=lr, eps=eps, weight_decay=weight_decay)
-    if not all(0 <= beta < 1 for beta in betas):
-        raise ValueError(f"adam: betas: expected two numbers from 0 to below 1, got {betas}.")
+    check_betas("adam", betas)
     coupled, decoupled = (0.0, weight_decay) if decoupled_weight_decay else (weight_decay, 0.0)
     return optax.chain(
         ascend(maximize=maximize),
@@ -93,7 +95,7 @@ def adam(
 
 def adamw(
     lr: optax.ScalarOrSchedule = 1e-3,
-    betas: tuple[float, float] = (0.9, 0.999),
+    betas: tuple[optax.ScalarOrSchedule, float] = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 1e-2,
     amsgrad: bool = False,
@@ -131,21 +133,22 @@ def adamw(
     )
 
 
-def bias_correction(beta: float, step: jax.Array) -> jax.Array:
+def bias_correction(beta: float | jax.Array, step: jax.Array) -> jax.Array:
     r"""Computes :math:`1 - \beta^t` to full precision.
 
     In float32, ``1 - beta**t`` loses three digits at :math:`\beta = 0.999`; torch computes it in
     double.
     """
-    if beta == 0:
+    if is_off(beta):
         return jnp.ones((), jnp.result_type(float))
-    return -jnp.expm1(step.astype(jnp.result_type(float)) * math.log(beta))
+    log = jnp.log(beta) if isinstance(beta, jax.Array) else math.log(beta)
+    return -jnp.expm1(step.astype(jnp.result_type(float)) * log)
 
 
 def _normalized_momentum(
-    betas: tuple[float, float], eps: float, *, amsgrad: bool
+    betas: tuple[optax.ScalarOrSchedule, float], eps: float, *, amsgrad: bool
 ) -> optax.GradientTransformation:
-    beta1, beta2 = betas
+    first, beta2 = betas
 
     def init(params):
         def zeros():
@@ -155,8 +158,13 @@ def _normalized_momentum(
 
     def update(updates, state, params=None):
         del params
-        step = jnp.asarray(optax.safe_increment(state.step))
-        mean = jax.tree.map(lambda m, g: beta1 * m + (1 - beta1) * g, state.exp_avg, updates)
+        step, beta1 = jnp.asarray(optax.safe_increment(state.step)), at_step(first, state.step)
+
+        def averaged(m, g):
+            beta = beta1.astype(g.dtype) if isinstance(beta1, jax.Array) else beta1
+            return beta * m + (1 - beta) * g
+
+        mean = jax.tree.map(averaged, state.exp_avg, updates)
         square = jax.tree.map(
             lambda v, g: beta2 * v + (1 - beta2) * g * g, state.exp_avg_sq, updates
         )

@@ -8,6 +8,7 @@ import optax
 
 from fdl.optim._lr import (
     ascend,
+    at_step,
     check_non_negative,
     coupled_decay,
     descend,
@@ -29,7 +30,7 @@ class SGDState(NamedTuple):
 
 def sgd(
     lr: optax.ScalarOrSchedule = 1e-3,
-    momentum: float = 0.0,
+    momentum: optax.ScalarOrSchedule = 0.0,
     dampening: float = 0.0,
     weight_decay: float = 0.0,
     nesterov: bool = False,
@@ -45,7 +46,7 @@ def sgd(
 
     Args:
         lr: learning rate :math:`\gamma`, a number or a schedule ``step -> lr``.
-        momentum: :math:`\mu`.
+        momentum: :math:`\mu`, a number or a schedule of positive numbers.
         dampening: :math:`\tau`; not applied to the first gradient.
         weight_decay: L2 penalty :math:`\lambda`, added to the gradient.
         nesterov: look ahead along the momentum.
@@ -70,7 +71,8 @@ def sgd(
     Source: Sutskever et al., "On the importance of initialization and momentum", ICML 2013.
     """
     check_non_negative("sgd", lr=lr, momentum=momentum, weight_decay=weight_decay)
-    if nesterov and not isinstance(momentum, jax.Array) and (momentum <= 0 or dampening != 0):
+    positive = callable(momentum) or isinstance(momentum, jax.Array) or momentum > 0
+    if nesterov and not isinstance(momentum, jax.Array) and (not positive or dampening != 0):
         raise ValueError(
             "sgd: nesterov: expected momentum above 0 and dampening 0, got "
             f"momentum={momentum}, dampening={dampening}."
@@ -83,7 +85,9 @@ def sgd(
     )
 
 
-def _velocity(momentum: float, dampening: float, *, nesterov: bool) -> optax.GradientTransformation:
+def _velocity(
+    momentum: optax.ScalarOrSchedule, dampening: float, *, nesterov: bool
+) -> optax.GradientTransformation:
     def init(params):
         return SGDState(jnp.zeros((), jnp.int32), optax.tree.zeros_like(params))
 
@@ -91,12 +95,17 @@ def _velocity(momentum: float, dampening: float, *, nesterov: bool) -> optax.Gra
         del params
         fresh = jnp.where(state.step == 0, 1.0, 1.0 - dampening)
 
+        now = at_step(momentum, state.step)
+
+        def carried(buffer):
+            return (now.astype(buffer.dtype) if isinstance(now, jax.Array) else now) * buffer
+
         def moved(gradient, buffer):
-            return momentum * buffer + fresh.astype(gradient.dtype) * gradient
+            return carried(buffer) + fresh.astype(gradient.dtype) * gradient
 
         buffers = jax.tree.map(moved, updates, state.momentum_buffer)
         if nesterov:
-            updates = jax.tree.map(lambda g, b: g + momentum * b, updates, buffers)
+            updates = jax.tree.map(lambda g, b: g + carried(b), updates, buffers)
         else:
             updates = buffers
         return updates, SGDState(jnp.asarray(optax.safe_increment(state.step)), buffers)

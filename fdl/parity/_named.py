@@ -175,7 +175,8 @@ def _transform(name: str, options: dict[str, float]) -> Any:
 
 
 def _transforms() -> list[str]:
-    return [name for name in optim.__all__ if name.islower()]
+    schedules = optim.schedules.__all__
+    return [name for name in optim.__all__ if name.islower() and name not in schedules]
 
 
 def _unknown_optimizer(name: str, known: list[str]) -> ValueError:
