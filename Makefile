@@ -27,6 +27,7 @@ layers: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.optimizers
 
 examples: $(INSTALLED)
 	for story in examples/*.py; do $(BIN)/python $$story || exit 1; done

@@ -7,28 +7,27 @@ or seaborn is missing; ``pip install 'fdl[plots]'`` brings both.
 
 from __future__ import annotations
 
+import functools
 import math
-import os
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 
+from fdl._canvas import FilePath, grid, pictures, saved, show
 from fdl._checks import require
-from fdl._files import replacing
+from fdl.optim._lr import rate
 
 if TYPE_CHECKING:
+    import optax
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-FilePath = str | os.PathLike[str]
 History = Sequence[Mapping[str, float]]
 
 BLUE, ORANGE, RED, GREY, DARK = "#4c72b0", "#dd8452", "#c44e52", "#8c8c8c", "#262626"
-DPI = 120
 WIDEST_LINEAR_RANGE = 20.0  # largest over smallest time, beyond which short bars would vanish
 
 
@@ -61,8 +60,8 @@ def training_curves(history: History, path: FilePath) -> None:
         )
     rows = [{"epoch": index, **row} for index, row in enumerate(history, start=1)]
     best = _best_epoch(rows)
-    with _saved(path, "training_curves", (4.8 * len(metrics), 3.6)) as figure:
-        for axes, metric in zip(_panels(figure, 1, len(metrics)), metrics, strict=True):
+    with saved(path, "training_curves", (4.8 * len(metrics), 3.6)) as figure:
+        for axes, metric in zip(grid(figure, 1, len(metrics)), metrics, strict=True):
             _curve(axes, rows, metric, best)
 
 
@@ -94,6 +93,44 @@ def _curve(axes: Axes, rows: History, metric: str, best: float | None) -> None:
     axes.set(xlabel="epoch", title=metric.replace("_", " "))
     axes.locator_params(axis="x", integer=True, min_n_ticks=1)
     axes.legend(frameon=True)
+
+
+def schedule(schedules: Mapping[str, optax.Schedule], steps: int, path: FilePath) -> None:
+    """Draws learning rates over the steps, and below them the momenta of those that have one.
+
+    Args:
+        schedules: name to schedule, of :mod:`fdl.optim` or Optax, or any other function of the
+            step that an optimizer takes.
+        steps: how many steps, from 0.
+        path: where to save the picture.
+
+    Raises:
+        ValueError: if there is no schedule, or `steps` is below 1.
+
+    Example:
+        ```python
+        warm = fdl.optim.one_cycle_lr(0.1, total_steps=1000)
+        fdl.plots.schedule({"one cycle": warm}, 1000, "schedule.png")
+        ```
+    """
+    if not schedules or steps < 1:
+        raise ValueError(
+            "schedule: expected one or more schedules and steps from 1, got "
+            f"{len(schedules)} schedules and steps={steps}."
+        )
+    momenta = {k: getattr(s, "momentum", None) for k, s in schedules.items()}
+    momenta = {name: momentum for name, momentum in momenta.items() if momentum}
+    panels = {"learning rate": schedules} | ({"momentum": momenta} if momenta else {})
+    colors = dict(zip(schedules, (BLUE, ORANGE, RED, GREY, DARK) * len(schedules), strict=False))
+    with saved(path, "schedule", (8.0, 0.6 + 2.9 * len(panels))) as figure:
+        for axes, title in zip(grid(figure, len(panels), 1), panels, strict=True):
+            for name, function in panels[title].items():
+                values = jax.vmap(functools.partial(rate, function))(jnp.arange(steps))
+                line = {"label": name, "color": colors[name], "lw": 1.4}
+                axes.plot(np.asarray(values), drawstyle="steps-post", **line)
+            axes.set(xlabel="step", title=title)
+            axes.margins(x=0.01)
+            axes.legend(frameon=True)
 
 
 def confusion_matrix(
@@ -130,7 +167,7 @@ def confusion_matrix(
     cell = 0.75 * side / len(classes)  # inches; a character takes about 0.6 of its height
     font = min(10.0, 72 * 0.8 * cell / 0.6 / len(str(counts.max())))
     seaborn = require("seaborn", extra="plots", purpose="confusion_matrix")
-    with _saved(path, "confusion_matrix", (side, side)) as figure:
+    with saved(path, "confusion_matrix", (side, side)) as figure:
         axes = figure.subplots()
         seaborn.heatmap(
             shares,
@@ -183,7 +220,7 @@ def sample_predictions(
         ```
     """
     labels, predictions = _class_arrays("sample_predictions", labels, predictions, classes)
-    images, certain = _pictures("sample_predictions", images), np.asarray(probabilities)
+    images, certain = pictures("sample_predictions", images), np.asarray(probabilities)
     if certain.shape == (len(labels), len(classes)):
         certain = certain[np.arange(len(labels)), predictions]
     if certain.shape != labels.shape or len(images) != len(labels) or count < 1:
@@ -196,15 +233,15 @@ def sample_predictions(
     rows = [*wrong, *np.flatnonzero(labels == predictions)[: count - len(wrong)]]
     across = min(len(rows), 8)
     down = math.ceil(len(rows) / across)
-    with _saved(path, "sample_predictions", (1.5 * across + 0.2, 1.85 * down + 0.1)) as figure:
-        panels = _panels(figure, down, across)
+    with saved(path, "sample_predictions", (1.5 * across + 0.2, 1.85 * down + 0.1)) as figure:
+        panels = grid(figure, down, across)
         for axes, row in zip(panels, rows, strict=False):
             true = classes[labels[row]]
             predicted = f"→ {classes[predictions[row]]} ({certain[row]:.2f})"
             gap = " " if len(true + predicted) < 18 else "\n"
             color = DARK if labels[row] == predictions[row] else RED
             axes.set_title(true + gap + predicted, size=9, color=color)
-            _show(axes, images[row])
+            show(axes, images[row])
         for axes in panels[len(rows) :]:
             axes.set_axis_off()
 
@@ -232,7 +269,7 @@ def reconstructions(
         fdl.plots.reconstructions(images, outputs, "reconstructions.png")
         ```
     """
-    originals = _pictures("reconstructions", images)
+    originals = pictures("reconstructions", images)
     shape = np.shape(outputs)
     fits = shape[:1] == originals.shape[:1] and np.size(outputs) == originals.size
     if not fits or min(count, len(originals)) < 1:
@@ -240,12 +277,12 @@ def reconstructions(
             "reconstructions: expected one or more images, outputs of their shape or flattened, "
             f"and count from 1, got {np.shape(images)}, {shape} and count={count}."
         )
-    rebuilt = _pictures("reconstructions", np.reshape(outputs, np.shape(images)))
+    rebuilt = pictures("reconstructions", np.reshape(outputs, np.shape(images)))
     across = min(count, len(originals))
-    with _saved(path, "reconstructions", (1.1 * across + 0.4, 2.6)) as figure:
-        panels = _panels(figure, 2, across)
+    with saved(path, "reconstructions", (1.1 * across + 0.4, 2.6)) as figure:
+        panels = grid(figure, 2, across)
         for axes, picture in zip(panels, [*originals[:across], *rebuilt[:across]], strict=True):
-            _show(axes, picture)
+            show(axes, picture)
         panels[0].set_ylabel("original")
         panels[across].set_ylabel("reconstructed")
 
@@ -288,7 +325,7 @@ def forecast(
         )
     truth = series["target"].reshape(-1)
     styles = {"baseline": (GREY, "--"), "target": (DARK, "-"), "prediction": (ORANGE, "-")}
-    with _saved(path, "forecast", (9.0, 3.8)) as figure:
+    with saved(path, "forecast", (9.0, 3.8)) as figure:
         axes = figure.subplots()
         for name, values in series.items():
             error = math.sqrt(np.mean((values.reshape(-1) - truth) ** 2))
@@ -326,7 +363,7 @@ def step_times(
         )
     low, median, high = np.array(list(medians.values()), float).T
     logarithmic = median.max() / median.min() > WIDEST_LINEAR_RANGE
-    with _saved(path, "step_times", (8.0, 1.2 + 0.45 * len(medians))) as figure:
+    with saved(path, "step_times", (8.0, 1.2 + 0.45 * len(medians))) as figure:
         axes = figure.subplots()
         whiskers = {"xerr": (median - low, high - median), "ecolor": DARK, "capsize": 3}
         axes.barh(list(medians), median, color=BLUE, **whiskers)
@@ -342,43 +379,6 @@ def step_times(
             axes.xaxis.set_major_formatter("{x:g}")
             axes.set_xlim(low.min() / 2, high.max() * (high.max() / low.min()) ** 0.15)
         axes.set(xlabel="ms, log scale" if logarithmic else "ms", title=title)
-
-
-@contextmanager
-def _saved(path: FilePath, function: str, size: tuple[float, float]) -> Generator[Figure]:
-    """Yields a figure in the house's style, `size` in inches, and saves it after the block."""
-    if not Path(path).suffix:
-        raise ValueError(
-            f"{function}: path: expected a file name with a suffix such as .png, got {str(path)!r}."
-        )
-    names = ("matplotlib", "seaborn", "matplotlib.figure")
-    matplotlib, seaborn, shapes = (require(n, extra="plots", purpose=function) for n in names)
-    style = {**seaborn.axes_style("whitegrid"), **seaborn.plotting_context("notebook", 0.85)}
-    style |= {f"figure.constrained_layout.{side}_pad": 0.08 for side in "wh"}  # inches
-    with matplotlib.rc_context(style):
-        figure = shapes.Figure(figsize=size, dpi=DPI, layout="constrained")
-        yield figure
-        with replacing(path) as temporary:
-            figure.savefig(temporary)
-
-
-def _panels(figure: Figure, rows: int, columns: int) -> list[Axes]:
-    return list(figure.subplots(rows, columns, squeeze=False).flat)
-
-
-def _pictures(function: str, images: Shaped[np.ndarray, "N C H W"]) -> np.ndarray:
-    """Returns the pictures with channels last, as matplotlib wants them."""
-    images = np.asarray(images)
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
-        raise ValueError(
-            f"{function}: images: expected shape (N, 1, H, W) or (N, 3, H, W), got {images.shape}."
-        )
-    return images.transpose(0, 2, 3, 1)
-
-
-def _show(axes: Axes, picture: np.ndarray) -> None:
-    axes.imshow(picture.clip(0, 1), cmap="gray_r", vmin=0, vmax=1)
-    axes.set(xticks=[], yticks=[])
 
 
 def _class_arrays(

@@ -1,6 +1,7 @@
 """Strict JAX for every test: no silent promotion; hypothesis without deadlines."""
 
 import itertools
+from collections import Counter
 from pathlib import Path
 
 import jax
@@ -8,6 +9,8 @@ import pytest
 import torch
 from hypothesis import settings
 from samples import summary
+from torch.testing._internal.common_optimizers import optim_db
+from trajectories import unrounded as unrounded_muon
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 torch.set_num_threads(1)  # the test workers share the cores, and torch's threads wait by spinning
@@ -21,6 +24,13 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def unrounded():
+    """Torch's Muon iterates in the dtype of the gradient, not in bfloat16."""
+    with unrounded_muon():
+        yield
 
 
 def pytest_addoption(parser):
@@ -44,21 +54,44 @@ def pytest_terminal_summary(terminalreporter, config):
     optimizers(
         terminalreporter, [value for key, value in itertools.chain(*tests) if key == "optimizer"]
     )
+    schedules(
+        terminalreporter, [value for key, value in itertools.chain(*tests) if key == "schedule"]
+    )
     planted(terminalreporter, [dict(properties) for properties in tests])
 
 
 def optimizers(terminalreporter, results):
     """Prints how many configurations of torch's table of optimizers passed, and how near."""
-    if results:
-        terminalreporter.section("optimizers")
-    for precision in ("float64", "float32"):
+    if not results:
+        return
+    terminalreporter.section("optimizers")
+    table = [
+        info.optim_cls.__name__ for info in optim_db for _ in info.optim_inputs_func(device="cpu")
+    ]
+    for precision in ("float64", "float32", "bfloat16"):
         found = [(name, worst) for name, at, worst in results if at == precision]
         if found:
             names = {name.partition("(")[0] for name, _ in found}
+            every = [name for name in table if precision != "bfloat16" or name in names]
             terminalreporter.write_line(
-                f"{precision}: {len(found)} configurations of {len(names)} optimizers of torch's "
-                f"table passed, worst error {max(worst for _, worst in found):.1e}"
+                f"{precision}: {len(found)} of {len(every)} configurations of {len(names)} of "
+                f"{len(set(every))} optimizers of torch's table passed, "
+                f"worst error {max(worst for _, worst in found):.1e}"
             )
+
+
+def schedules(terminalreporter, results):
+    """Prints how many schedulers and pairs of them were compared with torch's, and how near."""
+    if not results:
+        return
+    found = {(kind, name) for kind, name, _ in results}
+    count = Counter(kind for kind, _ in found)
+    terminalreporter.section("schedules")
+    terminalreporter.write_line(
+        f"300 steps of {count['alone']} schedulers; {count['SequentialLR']} pairs under "
+        f"SequentialLR, {count['ChainedScheduler']} under ChainedScheduler; worst error "
+        f"{max(worst for *_, worst in results):.1e}"
+    )
 
 
 def planted(terminalreporter, results):

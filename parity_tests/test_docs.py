@@ -1,14 +1,19 @@
-"""The page of layers is that of the layers that there are."""
+"""The pages say what there is, and their code runs as it stands."""
 
 import re
 from pathlib import Path
 
 import pytest
+import torch
 from samples.catalogue import layers, own_samples
 from samples.summary import deviations
 from samples.table import EXCLUDED, INFOS
 
-PAGE = Path(__file__).parents[1] / "docs" / "layers.md"
+import fdl
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "layers.md"
+OPTIMIZERS = (DOCS / "optimizers.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +41,32 @@ def test_deviations_are_those_of_the_docstrings(rows):
 def test_every_row_has_been_compared(rows):
     empty = [name for name, row in rows.items() if not (row[2] or row[3]) or not row[4]]
     assert not empty
+
+
+def test_every_optimizer_has_a_row():
+    names = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", OPTIMIZERS, re.MULTILINE)
+    found = {getattr(torch.optim, theirs): getattr(fdl.optim, ours) for theirs, ours in names}
+    kinds = [kind for kind in vars(torch.optim).values() if isinstance(kind, type)]
+    expected = {kind for kind in kinds if issubclass(kind, torch.optim.Optimizer)}
+    assert found.keys() == expected - {torch.optim.Optimizer}
+    assert all(
+        theirs.__name__.lower() == ours.__name__.replace("_", "") for theirs, ours in found.items()
+    )
+
+
+@pytest.mark.usefixtures("quick_compilation")
+def test_code_of_the_page_of_optimizers_runs():
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", OPTIMIZERS, re.DOTALL):
+        exec(compile(code, "docs/optimizers.md", "exec"), names)
+    assert names["steps"] == 21
+
+
+def test_links_lead_somewhere():
+    links = {
+        page.parent / link
+        for page in DOCS.glob("*.md")
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    }
+    assert links
+    assert not [link for link in links if not link.exists()]

@@ -38,6 +38,11 @@ STORIES = {
         ["by colour", "by chemistry", "by both", "largest difference of a logit from PyTorch"],
         ["colour.png", "chemistry.png", "both.png"],
     ),
+    "continue_in_jax": (
+        [],
+        ["stays in PyTorch", "goes over", "largest difference of a weight"],
+        ["schedule.png"],
+    ),
 }
 
 PORT = "port_a_network"
@@ -90,6 +95,8 @@ def test_example_prints_its_figures_and_leaves_its_pictures(run, story):
     if story == "own_network":
         assert figure(printed, "largest difference of a logit from PyTorch") < 1e-5
         assert "identical" in printed
+    if story == "continue_in_jax":
+        assert figure(printed, "largest difference of a weight") < 1e-5
 
 
 @pytest.mark.nightly

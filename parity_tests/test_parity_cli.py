@@ -18,6 +18,7 @@ from fdl.parity._inputs import Spec, drawn, guessed_target, parse
 
 HERE = __name__
 INPUT = ("--input", "f32[4,3]")
+NETS = (f"{HERE}:torch_net", f"{HERE}:jax_net")
 QUICK = (*INPUT, "--loss", "mse_loss", "--precision", "float64")
 
 
@@ -143,6 +144,29 @@ def test_batches_losses_and_optimizers_of_ones_own(run, tmp_path):
     assert {row["precision"] for row in rows} == {"float64"}
 
 
+def test_a_named_optimizer_takes_options_for_both_sides(run):
+    named = ("--optimizer", "RMSprop(momentum=0.9, centered=True)", "--steps", "2")
+    assert run(*NETS, *QUICK, *named)[0] == 0
+    code, out, _ = run(*NETS, *QUICK, "--optimizer", "muon")
+    assert code == 2
+    assert out.startswith("NOT COMPARED: --optimizer muon: expected a network of matrices alone")
+
+
+@pytest.mark.parametrize("name", _named.OPTIMIZERS)
+def test_every_optimizer_has_its_name(name):
+    theirs, ours = _named.optimizers(name.replace("_", ""), 0.1)
+    made = theirs([torch.nn.Parameter(torch.ones(2, 2))])
+    assert type(made).__name__.lower() == name.replace("_", "")
+    assert made.defaults["lr"] == 0.1
+    assert ours.init({"w": jnp.ones((2, 2))})
+
+
+def test_no_optimizer_is_left_out():
+    theirs = {known.lower() for known in vars(torch.optim)}
+    ours = {name for name in fdl.optim.__all__ if name.replace("_", "") in theirs}
+    assert {*_named.OPTIMIZERS, "lbfgs"} == {name for name in ours if name.islower()}
+
+
 def test_a_recording_stands_for_torch(run, tmp_path):
     recorded = (*INPUT, "--loss", "mse_loss", "--optimizer", "AdamW", "--lr", "0.1", "--steps", "2")
     code, out, _ = run("record", f"{HERE}:torch_net", "net.fdl", *recorded)
@@ -200,6 +224,8 @@ def test_help_teaches(run, arguments):
     assert words.count("fdl parity nets:torch_") == 2
     assert "fdl parity --against cnn.fdl nets:jax_cnn" in words
     assert "'i64[8,16]<1000'" in words
+    shown = "".join(words.replace("│", "").split())  # option texts are wrapped in a box
+    assert all(name in shown for name in _named.OPTIMIZERS) or "record" in arguments
     assert "0 equal, 1 different, 2 could not compare" in words
 
 
@@ -216,9 +242,6 @@ def test_help_of_record(run):
     code, out, _ = run("record", "--help")
     assert code == 0
     assert "without torch" in out
-
-
-NETS = (f"{HERE}:torch_net", f"{HERE}:jax_net")
 
 
 @pytest.mark.parametrize(
@@ -240,7 +263,11 @@ NETS = (f"{HERE}:torch_net", f"{HERE}:jax_net")
         ((*NETS, *INPUT), "--loss: expected one"),
         ((*NETS, *INPUT, "--loss", "nonsense"), "got 'nonsense'"),
         ((*NETS, *INPUT, "--loss", f"{HERE}:torch_loss"), "Add JAX's after a comma"),
-        ((*NETS, *QUICK, "--optimizer", "lion"), "sgd"),
+        ((*NETS, *QUICK, "--optimizer", "lion"), "expected one of adadelta, adafactor"),
+        ((*NETS, *QUICK, "--optimizer", "LBFGS"), "runs the network again within a step"),
+        ((*NETS, *QUICK, "--optimizer", "sgd(0.1)"), "got 'sgd(0.1)'. Write it as"),
+        ((*NETS, *QUICK, "--optimizer", "sgd(lr=x"), "got 'sgd(lr=x'. Write it as"),
+        ((*NETS, *QUICK, "--optimizer", "adam(eps=-1)"), "adam: eps: expected 0 or more, got -1"),
         ((*NETS, *QUICK, "--optimizer", f"{HERE}:jax_net"), "got Model"),
         ((*NETS, *QUICK, "--optimizer", f"{HERE}:pair", "--lr", "1"), "Leave out --lr"),
         ((*NETS, *QUICK, "--input", "f32[4,7]"), "the reference raised"),

@@ -10,6 +10,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+import fdl
 from fdl import plots
 
 HISTORY = [
@@ -31,6 +32,12 @@ SURE = np.linspace(0.3, 1.0, 8)
 SERIES = np.sin(np.arange(50) / 3)
 TIMES = {"fdl": (4.0, 5.0, 5.5), "torch": (9.0, 10.0, 12.0)}
 
+SCHEDULES = {
+    "one cycle": fdl.optim.one_cycle_lr(0.5, total_steps=20),
+    "function": lambda step: 0.1 / (1 + step),
+    "halves": fdl.optim.multi_step_lr(0.4, [10, 20], gamma=0.5),
+}
+
 CALLS = {
     "training_curves": lambda path: plots.training_curves(HISTORY, path),
     "confusion_matrix": lambda path: plots.confusion_matrix(LABELS, PREDICTIONS, CLASSES, path),
@@ -42,6 +49,7 @@ CALLS = {
         SERIES[1:], SERIES[1:] + 0.1, path, baseline=SERIES[:-1], title="sine", ylabel="height"
     ),
     "step_times": lambda path: plots.step_times(TIMES, path, title="a step"),
+    "schedule": lambda path: plots.schedule(SCHEDULES, 30, path),
 }
 every_plot = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
@@ -184,6 +192,37 @@ def test_training_curves_of_other_metrics_and_gaps(tmp_path, figures):
 def test_training_curves_refuse_a_history_without_metrics(tmp_path, history):
     with pytest.raises(ValueError, match=r"history: expected rows with epoch and metrics"):
         plots.training_curves(history, tmp_path / "a.png")
+
+
+def test_schedules_are_lines_with_the_momenta_below(tmp_path, figures):
+    CALLS["schedule"](tmp_path / "a.png")
+    assert titles(figures[0]) == ["learning rate", "momentum"]
+    rates, momenta = (
+        {line.get_label(): line.get_ydata() for line in axes.get_lines()}
+        for axes in figures[0].axes
+    )
+    assert list(rates) == list(SCHEDULES)
+    for name, schedule in SCHEDULES.items():
+        assert len(rates[name]) == 30
+        for step in (0, 9, 10, 29):
+            assert rates[name][step] == pytest.approx(float(schedule(step)))
+    cycle = SCHEDULES["one cycle"]
+    assert list(momenta) == ["one cycle"]
+    assert momenta["one cycle"][5] == pytest.approx(float(cycle.momentum(5)))
+    colors = [line.get_color() for line in figures[0].axes[0].get_lines()]
+    assert len(set(colors)) == 3
+    assert figures[0].axes[1].get_lines()[0].get_color() == colors[0]
+
+
+def test_schedules_without_momentum_have_one_panel(tmp_path, figures):
+    plots.schedule({"halves": SCHEDULES["halves"]}, 5, tmp_path / "a.png")
+    assert titles(figures[0]) == ["learning rate"]
+
+
+@pytest.mark.parametrize(("schedules", "steps"), [({}, 5), (SCHEDULES, 0)])
+def test_schedules_refuse_nothing(tmp_path, schedules, steps):
+    with pytest.raises(ValueError, match=r"schedule: expected one or more .* steps from 1, got"):
+        plots.schedule(schedules, steps, tmp_path / "a.png")
 
 
 def test_confusion_matrix_counts_true_rows_and_predicted_columns(tmp_path, figures):

@@ -17,7 +17,6 @@ from schedule_cases import (
     NAMED,
     ONE_EACH,
     OWN_RATE,
-    PAIR_STEPS,
     STEPS,
     TORCH,
     Case,
@@ -28,14 +27,27 @@ from schedule_cases import (
     torch_values,
 )
 from torch.optim import lr_scheduler
+from torch.optim.swa_utils import SWALR
 
 import fdl
 from fdl.parity import TOLERANCE
 
 
+def test_every_scheduler_of_torch_is_here():
+    public = {getattr(lr_scheduler, name) for name in lr_scheduler.__all__}
+    assert set(TORCH.values()) == public - {lr_scheduler.LRScheduler} | {SWALR}
+    assert {case.name for case in ONE_EACH} == {case.name for case in CASES}
+    assert {case.name for case in CASES} == set(TORCH) - {
+        "reduce_lr_on_plateau",
+        "sequential_lr",
+        "chained_scheduler",
+    }
+
+
 @each_case
-def test_every_step_equals_torchs(case):
-    assert_near(jitted(case.fdl(), STEPS), torch_values(case.torch, STEPS))
+def test_every_step_equals_torchs(case, record_property):
+    worst = assert_near(jitted(case.fdl(), STEPS), torch_values(case.torch, STEPS))
+    record_property("schedule", ("alone", case.name, worst))
 
 
 # --- momentum
@@ -103,8 +115,8 @@ def test_training_with_a_cycled_momentum_equals_torchs(case, name, kind, options
 def test_momentum_that_is_not_cycled_is_refused():
     for case in TRAINED:
         schedule = Case(case.name, {**case.options, "cycle_momentum": False}).fdl()
-        with pytest.raises(ValueError, match="cycle_momentum=True"):
-            schedule.momentum(0)
+        with pytest.raises(AttributeError, match="cycle_momentum=True"):
+            _ = schedule.momentum
 
 
 # --- plateau
@@ -132,7 +144,7 @@ PLATEAUS = [
 @pytest.mark.parametrize("options", PLATEAUS, ids=str)
 @pytest.mark.parametrize("mode", ["min", "max"])
 @pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
-def test_plateau_equals_torchs(options, mode, threshold_mode):
+def test_plateau_equals_torchs(options, mode, threshold_mode, record_property):
     options = {**options, "mode": mode, "threshold_mode": threshold_mode}
     metrics = noisy_metric(mode)
     optimizer = torch_optimizer()
@@ -154,7 +166,8 @@ def test_plateau_equals_torchs(options, mode, threshold_mode):
         _, states = jax.jit(lambda m: jax.lax.scan(step, plateau.init(), m))(jnp.asarray(metrics))
         got = np.stack([np.asarray(states[0], float)] + [np.asarray(s, float) for s in states[1:]])
     assert len({row[0] for row in expected}) > 1
-    assert_near(got.T, np.array(expected, float))
+    worst = assert_near(got.T, np.array(expected, float))
+    record_property("schedule", ("alone", "reduce_lr_on_plateau", worst))
 
 
 # --- what users meet
@@ -230,25 +243,6 @@ def test_what_torch_refuses_is_refused(case):
 def test_a_negative_learning_rate_is_refused(name):
     with pytest.raises(ValueError, match=f"{name}: lr: expected 0 or more"):
         getattr(fdl.optim, name)(-0.1, **NAMED[name].options)
-
-
-def test_float32_is_as_precise_as_float32_can_be():
-    schedules = [case.fdl() for case in CASES]
-    together = jax.jit(jax.vmap(lambda step: jnp.stack([s(step) for s in schedules])))
-    for case, got in zip(CASES, np.asarray(together(jnp.arange(STEPS))).T, strict=True):
-        exact = torch_values(case.torch, STEPS)
-        assert got.dtype == np.float32
-        assert np.abs(got - exact).max() <= TOLERANCE.float32(0.0) * np.abs(exact).max(), case
-
-
-@pytest.mark.usefixtures("quick_compilation")
-@pytest.mark.parametrize("dtype", ["int64", "float32", "float64"])
-def test_integer_and_float_counts_are_one(dtype):
-    schedules = [case.fdl() for case in ONE_EACH]
-    together = jax.vmap(lambda step: jnp.stack([s(step) for s in schedules]))
-    expected = jitted(lambda step: jnp.stack([s(step) for s in schedules]), PAIR_STEPS)
-    with jax.enable_x64(True):
-        assert_near(np.asarray(jax.jit(together)(jnp.arange(PAIR_STEPS, dtype=dtype))), expected)
 
 
 @pytest.mark.parametrize("three_phase", [False, True])

@@ -1,4 +1,4 @@
-"""Layers and functions take torch's arguments: names, order and defaults."""
+"""Layers, functions and optimizers take torch's arguments: names, order and defaults."""
 
 import inspect
 from collections.abc import Callable
@@ -14,8 +14,9 @@ import fdl.functional
 LEFT_OUT = {
     *("inplace", "size_average", "reduce", "min_value", "max_value", "_stacklevel"),
     *("device", "out", "process_group", "sparse"),
+    *("params", "foreach", "fused", "capturable", "differentiable"),
 }
-"""What torch deprecates, and what is about memory or place."""
+"""What torch deprecates, what is about memory or place, and what optimizers do with tensors."""
 VARIABLE = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 OURS = {"dtype", "rngs"}
 """What fdl's constructors take beside torch's arguments."""
@@ -73,6 +74,37 @@ def test_recurrent_layer(name):
 @pytest.mark.parametrize("name", [n for n in functions() if inspect.isfunction(torch_function(n))])
 def test_function(name):
     check(getattr(fdl.functional, name), torch_function(name))
+
+
+OPTIMIZERS = {
+    "ASGD": fdl.optim.asgd,
+    "Adadelta": fdl.optim.adadelta,
+    "Adafactor": fdl.optim.adafactor,
+    "Adagrad": fdl.optim.adagrad,
+    "Adam": fdl.optim.adam,
+    "AdamW": fdl.optim.adamw,
+    "Adamax": fdl.optim.adamax,
+    "LBFGS": fdl.optim.lbfgs,
+    "Muon": fdl.optim.muon,
+    "NAdam": fdl.optim.nadam,
+    "RAdam": fdl.optim.radam,
+    "RMSprop": fdl.optim.rmsprop,
+    "Rprop": fdl.optim.rprop,
+    "SGD": fdl.optim.sgd,
+    "SparseAdam": fdl.optim.sparse_adam,
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizer(name):
+    check(OPTIMIZERS[name], getattr(torch.optim, name))
+
+
+def test_every_optimizer_of_torch_is_here():
+    kinds = {name: kind for name, kind in vars(torch.optim).items() if isinstance(kind, type)}
+    assert OPTIMIZERS.keys() == {
+        name for name, kind in kinds.items() if issubclass(kind, torch.optim.Optimizer)
+    } - {"Optimizer"}
 
 
 def test_a_layer_with_other_arguments_is_found():

@@ -1,6 +1,9 @@
 """Batch and instance normalisation layers."""
 
-from typing import ClassVar
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +45,32 @@ class _Norm(Module):
         return value_or_none(self.weight), value_or_none(self.bias)
 
 
+class _Pass(NamedTuple):
+    restart: jax.Array
+    met: list[_Norm]
+
+
+_pass: ContextVar[_Pass | None] = ContextVar("pass", default=None)
+
+
+@contextmanager
+def cumulative_statistics(restart: jax.Array) -> Generator[list[_Norm]]:
+    """While tracing inside, batch norms in training average all batches since the last restart.
+
+    Args:
+        restart: whether each first forgets what it has seen.
+
+    Yields:
+        The batch norms with running statistics that have been called so far.
+    """
+    met: list[_Norm] = []
+    token = _pass.set(_Pass(restart, met))
+    try:
+        yield met
+    finally:
+        _pass.reset(token)
+
+
 class _BatchNorm(_Norm):
     def __init__(
         self,
@@ -66,14 +95,31 @@ class _BatchNorm(_Norm):
         mean, var, batches = self.running_mean, self.running_var, self.num_batches_tracked
         if mean is None or var is None or batches is None:
             return F.batch_norm(input, None, None, *self._affine(), True, eps=self.eps).output
+        cumulative = self._joins_pass()
         if self.training:
             batches[...] += 1
-        average = self.training and self.momentum is None
+        average = self.training and (self.momentum is None or cumulative)
         momentum = 1 / batches[...] if average else self.momentum or 0.0
         output, mean[...], var[...] = F.batch_norm(
             input, mean[...], var[...], *self._affine(), self.training, momentum, self.eps
         )
         return output
+
+    def _joins_pass(self) -> bool:
+        """Whether :func:`cumulative_statistics` is on; restarts at the first call inside."""
+        running = _pass.get()
+        if running is None:
+            return False
+        if not any(self is other for other in running.met):
+            running.met.append(self)
+            for buffer, start in (
+                (self.running_mean, 0),
+                (self.running_var, 1),
+                (self.num_batches_tracked, 0),
+            ):
+                if buffer is not None:
+                    buffer[...] = jnp.where(running.restart, start, buffer[...])
+        return True
 
     def _check_shape(self, input: jax.Array) -> None:
         check_ndim(type(self).__name__, "input", input, expected=self._shapes)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fdl.optim._lr import ascend, check_non_negative, coupled_decay, descend
+from fdl.optim._lr import check_non_negative, check_share, descent
 from fdl.optim._moments import average_square, next_step, no_steps
 
 
@@ -62,20 +62,14 @@ def adadelta(
         >>> [round(u, 5) for u in updates["w"].tolist()]
         [-0.00316, -0.00316]
 
-    Torch: ``torch.optim.Adadelta``. A parameter without gradient is not skipped: its gradient is
-    zero.
+    Torch: ``torch.optim.Adadelta``. A parameter without gradient needs
+    :func:`fdl.optim.skip_absent` to be skipped.
 
     Source: Zeiler, "ADADELTA: An Adaptive Learning Rate Method", 2012.
     """
-    check_non_negative("adadelta", lr=lr, rho=rho, eps=eps, weight_decay=weight_decay)
-    if not isinstance(rho, jax.core.Tracer) and rho > 1:
-        raise ValueError(f"adadelta: rho: expected a number from 0 to 1, got {rho}.")
-    return optax.chain(
-        ascend(maximize=maximize),
-        coupled_decay(weight_decay),
-        _in_units_of_the_parameter(rho, eps),
-        descend(lr),
-    )
+    check_non_negative("adadelta", lr=lr, eps=eps, weight_decay=weight_decay)
+    check_share("adadelta", rho=rho)
+    return descent(_in_units_of_the_parameter(rho, eps), lr, weight_decay, maximize=maximize)
 
 
 def _in_units_of_the_parameter(rho: float, eps: float) -> optax.GradientTransformation:

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fdl.optim._lr import ascend, check_non_negative, is_off
+from fdl.optim._lr import ascend, at_step, check_non_negative, is_known, is_off
+from fdl.optim._moments import as_float, next_step, no_steps
 
 
 class AdafactorState(NamedTuple):
@@ -74,32 +75,29 @@ def adafactor(
         >>> [round(u, 3) for u in updates["w"][0].tolist()]
         [-0.01, -0.01, -0.01]
 
-    Torch: ``torch.optim.Adafactor``. A parameter without gradient is not skipped: its gradient is
-    zero. The factors are those of the last two axes, as in torch, and not of the largest two.
+    Torch: ``torch.optim.Adafactor``. A parameter without gradient needs
+    :func:`fdl.optim.skip_absent` to be skipped. The factors are those of the last two axes, as in
+    torch, and not of the largest two.
 
     Source: Shazeer and Stern, "Adafactor: Adaptive Learning Rates with Sublinear Memory Cost",
     ICML 2018.
     """
     eps1, eps2 = eps
     check_non_negative("adafactor", lr=lr, weight_decay=weight_decay)
-    if not (_unknown(beta2_decay) or beta2_decay <= 0):
+    if is_known(beta2_decay) and not beta2_decay <= 0:
         raise ValueError(f"adafactor: beta2_decay: expected 0 or less, got {beta2_decay}.")
     if not ((eps1 is None or eps1 >= 0) and eps2 >= 0):
         raise ValueError(
             f"adafactor: eps: expected (None or 0 or more, 0 or more), got {eps}. "
             "None is the machine epsilon."
         )
-    if not (_unknown(d) or d >= 1):
+    if is_known(d) and not d >= 1:
         raise ValueError(f"adafactor: d: expected 1 or more, got {d}.")
     return optax.chain(
         ascend(maximize=maximize),
         _normalized_by_factors(beta2_decay, eps1, d),
         _relative_step(lr, eps2, weight_decay),
     )
-
-
-def _unknown(value: Any) -> bool:
-    return isinstance(value, jax.core.Tracer)
 
 
 def _normalized_by_factors(
@@ -112,12 +110,12 @@ def _normalized_by_factors(
             return jax.tree.map(lambda p: _mean(jnp.zeros_like(p), axis), params)
 
         variance = jax.tree.map(lambda p: None if p.ndim > 1 else jnp.zeros_like(p), params)
-        return AdafactorState(jnp.zeros((), jnp.int32), mean(-1), mean(-2), variance)
+        return AdafactorState(no_steps(), mean(-1), mean(-2), variance)
 
     def update(updates, state, params=None):
         del params
-        step = jnp.asarray(optax.safe_increment(state.step))
-        weight = _as_float(step) ** beta2_decay
+        step = next_step(state.step)
+        weight = as_float(step) ** beta2_decay
 
         def moved(old, new):
             return None if new is None else _interpolated(old, new, weight.astype(new.dtype))
@@ -150,21 +148,20 @@ def _relative_step(
 
     def init(params):
         del params
-        return optax.ScaleByScheduleState(jnp.zeros((), jnp.int32))
+        return optax.ScaleByScheduleState(no_steps())
 
     def update(updates, state, params=None):
         if params is None:
             raise ValueError("adafactor: params: expected the parameters, got None.")
-        rate = lr(_as_float(state.count)) if callable(lr) else lr
-        count = jnp.asarray(optax.safe_increment(state.count))
-        largest = jnp.minimum(jnp.asarray(rate, jnp.result_type(float)), _as_float(count) ** -0.5)
+        now, count = at_step(lr, state.count), next_step(state.count)
+        largest = jnp.minimum(as_float(now), as_float(count) ** -0.5)
 
         def descended(update, p):
             size = jnp.maximum(eps2, _root_mean_square(p))
             update = -(size * largest.astype(p.dtype)) * update
             if is_off(weight_decay):
                 return update
-            return update - jnp.asarray(rate * weight_decay, p.dtype) * p
+            return update - jnp.asarray(now * weight_decay, p.dtype) * p
 
         updates = jax.tree.map(descended, updates, params)
         return updates, optax.ScaleByScheduleState(count)
@@ -176,10 +173,6 @@ def _interpolated(start: jax.Array, end: jax.Array, weight: jax.Array) -> jax.Ar
     """Torch's ``lerp``: from the nearer end, so that a weight of 1 gives the end exactly."""
     way = end - start
     return jnp.where(weight < 0.5, start + weight * way, end - (1 - weight) * way)
-
-
-def _as_float(count: jax.Array) -> jax.Array:
-    return count.astype(jnp.result_type(float))
 
 
 def _mean(array: jax.Array, axis: int) -> jax.Array | None:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fdl.optim._lr import ascend, check_non_negative, coupled_decay, descend
+from fdl.optim._lr import check_non_negative, descent
 from fdl.optim._moments import as_float, next_step, no_steps
 
 
@@ -60,8 +60,8 @@ def adagrad(
         >>> [round(u, 3) for u in updates["w"].tolist()]
         [-0.1, -0.1]
 
-    Torch: ``torch.optim.Adagrad``. A parameter without gradient is not skipped: its gradient is
-    zero. Gradients are dense.
+    Torch: ``torch.optim.Adagrad``. A parameter without gradient needs :func:`fdl.optim.skip_absent`
+    to be skipped. Gradients are dense.
 
     Source: Duchi, Hazan and Singer, "Adaptive Subgradient Methods for Online Learning and
     Stochastic Optimization", JMLR 2011.
@@ -74,12 +74,8 @@ def adagrad(
         initial_accumulator_value=initial_accumulator_value,
         eps=eps,
     )
-    return optax.chain(
-        ascend(maximize=maximize),
-        coupled_decay(weight_decay),
-        _divide_by_root_of_sum(lr_decay, initial_accumulator_value, eps),
-        descend(lr),
-    )
+    direction = _divide_by_root_of_sum(lr_decay, initial_accumulator_value, eps)
+    return descent(direction, lr, weight_decay, maximize=maximize)
 
 
 def _divide_by_root_of_sum(

@@ -1,21 +1,13 @@
 """Adam and AdamW."""
 
-import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from fdl.optim._lr import (
-    ascend,
-    at_step,
-    check_betas,
-    check_non_negative,
-    coupled_decay,
-    descend,
-    is_off,
-)
+from fdl.optim._lr import Betas, at_step, check_betas, check_non_negative, descent
+from fdl.optim._moments import average, average_square, bias_correction, next_step, no_steps
 
 
 class AdamState(NamedTuple):
@@ -36,7 +28,7 @@ class AdamState(NamedTuple):
 
 def adam(
     lr: optax.ScalarOrSchedule = 1e-3,
-    betas: tuple[optax.ScalarOrSchedule, float] = (0.9, 0.999),
+    betas: Betas = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     amsgrad: bool = False,
@@ -76,26 +68,26 @@ def adam(
         >>> [round(u, 3) for u in updates["w"].tolist()]
         [-0.1, -0.1]
 
-    Torch: ``torch.optim.Adam``. A parameter without gradient is not skipped: its gradient is zero.
+    Torch: ``torch.optim.Adam``. A parameter without gradient needs :func:`fdl.optim.skip_absent` to
+    be skipped.
 
     Source: Kingma and Ba, "Adam", ICLR 2015; Reddi et al., "On the Convergence of Adam and Beyond",
     ICLR 2018, for `amsgrad`.
     """
     check_non_negative("adam", lr=lr, eps=eps, weight_decay=weight_decay)
     check_betas("adam", betas)
-    coupled, decoupled = (0.0, weight_decay) if decoupled_weight_decay else (weight_decay, 0.0)
-    return optax.chain(
-        ascend(maximize=maximize),
-        coupled_decay(coupled),
+    return descent(
         _normalized_momentum(betas, eps, amsgrad=amsgrad),
-        coupled_decay(decoupled),  # after the normalisation, it is decoupled from it
-        descend(lr),
+        lr,
+        weight_decay,
+        maximize=maximize,
+        decoupled=decoupled_weight_decay,
     )
 
 
 def adamw(
     lr: optax.ScalarOrSchedule = 1e-3,
-    betas: tuple[optax.ScalarOrSchedule, float] = (0.9, 0.999),
+    betas: Betas = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 1e-2,
     amsgrad: bool = False,
@@ -118,7 +110,8 @@ def adamw(
     Raises:
         ValueError: if a number is out of its range.
 
-    Torch: ``torch.optim.AdamW``. A parameter without gradient is not skipped: it decays.
+    Torch: ``torch.optim.AdamW``. A parameter without gradient needs :func:`fdl.optim.skip_absent`
+    to be skipped.
 
     Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
     """
@@ -133,20 +126,8 @@ def adamw(
     )
 
 
-def bias_correction(beta: float | jax.Array, step: jax.Array) -> jax.Array:
-    r"""Computes :math:`1 - \beta^t` to full precision.
-
-    In float32, ``1 - beta**t`` loses three digits at :math:`\beta = 0.999`; torch computes it in
-    double.
-    """
-    if is_off(beta):
-        return jnp.ones((), jnp.result_type(float))
-    log = jnp.log(beta) if isinstance(beta, jax.Array) else math.log(beta)
-    return -jnp.expm1(step.astype(jnp.result_type(float)) * log)
-
-
 def _normalized_momentum(
-    betas: tuple[optax.ScalarOrSchedule, float], eps: float, *, amsgrad: bool
+    betas: Betas, eps: float, *, amsgrad: bool
 ) -> optax.GradientTransformation:
     first, beta2 = betas
 
@@ -154,20 +135,13 @@ def _normalized_momentum(
         def zeros():
             return optax.tree.zeros_like(params)
 
-        return AdamState(jnp.zeros((), jnp.int32), zeros(), zeros(), zeros() if amsgrad else None)
+        return AdamState(no_steps(), zeros(), zeros(), zeros() if amsgrad else None)
 
     def update(updates, state, params=None):
         del params
-        step, beta1 = jnp.asarray(optax.safe_increment(state.step)), at_step(first, state.step)
-
-        def averaged(m, g):
-            beta = beta1.astype(g.dtype) if isinstance(beta1, jax.Array) else beta1
-            return beta * m + (1 - beta) * g
-
-        mean = jax.tree.map(averaged, state.exp_avg, updates)
-        square = jax.tree.map(
-            lambda v, g: beta2 * v + (1 - beta2) * g * g, state.exp_avg_sq, updates
-        )
+        step, beta1 = next_step(state.step), at_step(first, state.step)
+        mean = average(beta1, state.exp_avg, updates)
+        square = average_square(beta2, state.exp_avg_sq, updates)
         largest = jax.tree.map(jnp.maximum, state.max_exp_avg_sq, square) if amsgrad else None
         correction1, correction2 = bias_correction(beta1, step), bias_correction(beta2, step)
 

@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fdl.optim._lr import ascend, check_betas, check_non_negative, coupled_decay, descend
-from fdl.optim._moments import average, next_step, no_steps
-from fdl.optim.adam import bias_correction
+from fdl.optim._lr import Betas, at_step, check_betas, check_non_negative, descent
+from fdl.optim._moments import average, bias_correction, next_step, no_steps
 
 
 class AdamaxState(NamedTuple):
@@ -27,7 +26,7 @@ class AdamaxState(NamedTuple):
 
 def adamax(
     lr: optax.ScalarOrSchedule = 2e-3,
-    betas: tuple[float, float] = (0.9, 0.999),
+    betas: Betas = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     *,
@@ -43,7 +42,7 @@ def adamax(
 
     Args:
         lr: learning rate :math:`\gamma`, a number or a schedule ``step -> lr``.
-        betas: :math:`(\beta_1, \beta_2)`, each from 0 to below 1.
+        betas: :math:`(\beta_1, \beta_2)`, each from 0 to below 1; the first one may be a schedule.
         eps: :math:`\epsilon`, added to the size of every gradient.
         weight_decay: L2 penalty :math:`\lambda`, added to the gradient.
         maximize: ascend instead of descend; weight decay still shrinks.
@@ -62,23 +61,18 @@ def adamax(
         >>> [round(u, 3) for u in updates["w"].tolist()]
         [-0.1, -0.1]
 
-    Torch: ``torch.optim.Adamax``. A parameter without gradient is not skipped: its gradient is
-    zero.
+    Torch: ``torch.optim.Adamax``. A parameter without gradient needs :func:`fdl.optim.skip_absent`
+    to be skipped.
 
     Source: Kingma and Ba, "Adam", ICLR 2015, section 7.1.
     """
     check_non_negative("adamax", lr=lr, eps=eps, weight_decay=weight_decay)
     check_betas("adamax", betas)
-    return optax.chain(
-        ascend(maximize=maximize),
-        coupled_decay(weight_decay),
-        _largest_momentum(betas, eps),
-        descend(lr),
-    )
+    return descent(_largest_momentum(betas, eps), lr, weight_decay, maximize=maximize)
 
 
-def _largest_momentum(betas: tuple[float, float], eps: float) -> optax.GradientTransformation:
-    beta1, beta2 = betas
+def _largest_momentum(betas: Betas, eps: float) -> optax.GradientTransformation:
+    first, beta2 = betas
 
     def init(params):
         zeros = optax.tree.zeros_like
@@ -86,7 +80,7 @@ def _largest_momentum(betas: tuple[float, float], eps: float) -> optax.GradientT
 
     def update(updates, state, params=None):
         del params
-        step = next_step(state.step)
+        step, beta1 = next_step(state.step), at_step(first, state.step)
         mean = average(beta1, state.exp_avg, updates)
         largest = jax.tree.map(
             lambda u, g: jnp.maximum(beta2 * u, jnp.abs(g) + eps), state.exp_inf, updates

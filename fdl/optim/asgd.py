@@ -67,9 +67,9 @@ def asgd(
         >>> [round(x, 3) for x in optax.tree.get(state, "ax")["w"].tolist()]
         [0.9, 0.9]
 
-    Torch: ``torch.optim.ASGD``. A parameter without gradient is not skipped: it decays. Torch holds
-    `eta` and `mu` in its default dtype, so that in float64 the two are equal to 1e-8 unless that is
-    float64 too.
+    Torch: ``torch.optim.ASGD``. A parameter without gradient needs :func:`fdl.optim.skip_absent` to
+    be skipped. Torch holds `eta` and `mu` in its default dtype, so that in float64 the two are
+    equal to 1e-8 unless that is float64 too.
 
     Source: Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM
     Journal on Control and Optimization, 1992.

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from fdl.optim._lr import check_non_negative
+from fdl.optim._lr import check_non_negative, rate
+from fdl.optim._moments import next_step, no_steps
 from fdl.optim.strong_wolfe import Point, strong_wolfe
 
 SMALLEST_CURVATURE = 1e-10
@@ -122,7 +123,9 @@ def lbfgs(
         True
 
     Torch: ``torch.optim.LBFGS``: an update is a ``step(closure)``, whose first evaluation is the
-    caller's. Torch raises for an unknown `line_search_fn` only in the step. Parameters are real.
+    caller's. Torch raises for an unknown `line_search_fn` only in the step. A learning rate that is
+    a tensor is also torch's last step, so that a scheduler changes that step before it is used;
+    here it stays what it was. Parameters are real.
 
     Source: Liu and Nocedal, "On the limited memory BFGS method for large scale optimization",
     Mathematical Programming 45, 1989; Schmidt, "minFunc", 2005, for the line search.
@@ -146,8 +149,7 @@ def lbfgs(
                 "update(grads, state, params, value=loss, value_fn=function_of_the_parameters)."
             )
         x, unravel = ravel_pytree(params)
-        rate = lr(state.step.astype(jnp.result_type(float))) if callable(lr) else lr
-        lr_now = jnp.asarray(rate, x.dtype)
+        lr_now = rate(lr, state.step).astype(x.dtype)
         moved = partial(move, _flat(value_fn, unravel), limits)
         inner, state = jax.lax.while_loop(
             lambda carry: ~carry[0].stop,
@@ -155,7 +157,7 @@ def lbfgs(
             (_begin(x, value, updates, limits), state),
         )
         state = state._replace(
-            step=jnp.asarray(optax.safe_increment(state.step)),
+            step=next_step(state.step),
             func_evals=state.func_evals + inner.evaluations,
         )
         return unravel(inner.x - x), state
@@ -165,7 +167,7 @@ def lbfgs(
 
 def _init(params: optax.Params, *, history_size: int) -> LBFGSState:
     x, _ = ravel_pytree(params)
-    vector, scalar, none = jnp.zeros_like(x), jnp.zeros((), x.dtype), jnp.zeros((), jnp.int32)
+    vector, scalar, none = jnp.zeros_like(x), jnp.zeros((), x.dtype), no_steps()
     pairs = jnp.zeros((history_size, x.size), x.dtype)
     return LBFGSState(
         step=none,
@@ -196,7 +198,7 @@ def _flat(value_fn: Callable[[Any], Any], unravel: Callable[[jax.Array], Any]):
 def _begin(x: jax.Array, value, grads: optax.Updates, limits: _Limits) -> _Inner:
     grad, _ = ravel_pytree(grads)
     stop = (_largest(grad) <= limits.tolerance_grad) | (limits.max_iter < 1)
-    none = jnp.zeros((), jnp.int32)
+    none = no_steps()
     return _Inner(x, jnp.asarray(value, x.dtype), grad, none.astype(x.dtype), none, none + 1, stop)
 
 

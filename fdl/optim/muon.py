@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 from jax.typing import DTypeLike
 
-from fdl.optim._lr import check_non_negative, coupled_decay, descend
+from fdl.optim._lr import check_non_negative, coupled_decay, descend, rate
+from fdl.optim._moments import average, next_step, no_steps
 
 
 class MuonState(NamedTuple):
@@ -24,7 +25,7 @@ class MuonState(NamedTuple):
 def muon(
     lr: optax.ScalarOrSchedule = 1e-3,
     weight_decay: float = 0.1,
-    momentum: float = 0.95,
+    momentum: optax.ScalarOrSchedule = 0.95,
     nesterov: bool = True,
     ns_coefficients: tuple[float, float, float] = (3.4445, -4.7750, 2.0315),
     eps: float = 1e-7,
@@ -45,7 +46,7 @@ def muon(
     Args:
         lr: learning rate :math:`\gamma`, a number or a schedule ``step -> lr``.
         weight_decay: decoupled decay :math:`\lambda`.
-        momentum: :math:`\mu`.
+        momentum: :math:`\mu`, a number or a schedule.
         nesterov: look ahead along the momentum.
         ns_coefficients: :math:`(a, b, c)` of the iteration.
         eps: :math:`\epsilon`.
@@ -73,8 +74,8 @@ def muon(
         >>> updates, state = optimizer.update(params, optimizer.init(params), params)
 
     Torch: ``torch.optim.Muon``, which always iterates in bfloat16: `ns_dtype` is fdl's. Weights are
-    torch's ``(out, in)``, on which :math:`\rho` depends. A parameter without gradient is not
-    skipped: it decays.
+    torch's ``(out, in)``, on which :math:`\rho` depends. A parameter without gradient needs
+    :func:`fdl.optim.skip_absent` to be skipped.
 
     Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024; Liu et
     al., "Muon is Scalable for LLM Training", 2025, for ``"match_rms_adamw"``.
@@ -106,20 +107,36 @@ def muon(
     )
 
 
-def _momentum(momentum: float, *, nesterov: bool) -> optax.GradientTransformation:
+def _momentum(momentum: optax.ScalarOrSchedule, *, nesterov: bool) -> optax.GradientTransformation:
+    if callable(momentum):
+        return _scheduled(momentum, nesterov=nesterov)
+
     def init(params):
         _check_matrices(params)
         return MuonState(optax.tree.zeros_like(params))
 
     def update(updates, state, params=None):
         del params
-
-        def mixed(buffer, gradient):
-            return momentum * buffer + (1 - momentum) * gradient
-
-        buffers = jax.tree.map(mixed, state.momentum_buffer, updates)
-        updates = jax.tree.map(mixed, buffers, updates) if nesterov else buffers
+        buffers = average(momentum, state.momentum_buffer, updates)
+        updates = average(momentum, buffers, updates) if nesterov else buffers
         return updates, MuonState(buffers)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _scheduled(momentum: optax.Schedule, *, nesterov: bool) -> optax.GradientTransformation:
+    """Torch's state has no count of steps: here one stands before it."""
+
+    def init(params):
+        return optax.ScaleByScheduleState(no_steps()), _momentum(0.0, nesterov=nesterov).init(
+            params
+        )
+
+    def update(updates, state, params=None):
+        (step,), inner = state
+        now = _momentum(rate(momentum, step), nesterov=nesterov)
+        updates, inner = now.update(updates, inner, params)
+        return updates, (optax.ScaleByScheduleState(next_step(step)), inner)
 
     return optax.GradientTransformation(init, update)
 

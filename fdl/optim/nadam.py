@@ -6,9 +6,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fdl.optim._lr import ascend, check_betas, check_non_negative, coupled_decay, descend
-from fdl.optim._moments import as_float, average, average_square, next_step, no_steps
-from fdl.optim.adam import bias_correction
+from fdl.optim._lr import Betas, at_step, check_betas, check_non_negative, descent
+from fdl.optim._moments import (
+    as_float,
+    average,
+    average_square,
+    bias_correction,
+    next_step,
+    no_steps,
+)
 
 
 class NAdamState(NamedTuple):
@@ -29,7 +35,7 @@ class NAdamState(NamedTuple):
 
 def nadam(
     lr: optax.ScalarOrSchedule = 2e-3,
-    betas: tuple[float, float] = (0.9, 0.999),
+    betas: Betas = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     momentum_decay: float = 4e-3,
@@ -50,7 +56,7 @@ def nadam(
 
     Args:
         lr: learning rate :math:`\gamma`, a number or a schedule ``step -> lr``.
-        betas: :math:`(\beta_1, \beta_2)`, each from 0 to below 1.
+        betas: :math:`(\beta_1, \beta_2)`, each from 0 to below 1; the first one may be a schedule.
         eps: :math:`\epsilon`, outside the root and after the bias correction.
         weight_decay: :math:`\lambda`: added to the gradient as :math:`\lambda \theta`, or with
             `decoupled_weight_decay` taken from the parameter as :math:`\gamma \lambda \theta`.
@@ -72,9 +78,9 @@ def nadam(
         >>> [round(u, 3) for u in updates["w"].tolist()]
         [-0.106, -0.106]
 
-    Torch: ``torch.optim.NAdam``. A parameter without gradient is not skipped: its gradient is zero.
-    Torch holds `mu_product` in its default dtype, so that in float64 the two are equal to 1e-9
-    unless that is float64 too.
+    Torch: ``torch.optim.NAdam``. A parameter without gradient needs :func:`fdl.optim.skip_absent`
+    to be skipped. Torch holds `mu_product` in its default dtype, so that in float64 the two are
+    equal to 1e-9 unless that is float64 too.
 
     Source: Dozat, "Incorporating Nesterov Momentum into Adam", ICLR workshop 2016.
     """
@@ -82,22 +88,21 @@ def nadam(
         "nadam", lr=lr, eps=eps, weight_decay=weight_decay, momentum_decay=momentum_decay
     )
     check_betas("nadam", betas)
-    coupled, decoupled = (0.0, weight_decay) if decoupled_weight_decay else (weight_decay, 0.0)
-    return optax.chain(
-        ascend(maximize=maximize),
-        coupled_decay(coupled),
+    return descent(
         _nesterov_momentum(betas, eps, momentum_decay),
-        coupled_decay(decoupled),  # after the normalisation, it is decoupled from it
-        descend(lr),
+        lr,
+        weight_decay,
+        maximize=maximize,
+        decoupled=decoupled_weight_decay,
     )
 
 
 def _nesterov_momentum(
-    betas: tuple[float, float], eps: float, momentum_decay: float
+    betas: Betas, eps: float, momentum_decay: float
 ) -> optax.GradientTransformation:
-    beta1, beta2 = betas
+    first, beta2 = betas
 
-    def momentum(step):
+    def momentum(beta1, step):
         growth = jnp.power(0.96, as_float(step) * as_float(momentum_decay))
         return beta1 * (1 - 0.5 * growth)
 
@@ -107,10 +112,10 @@ def _nesterov_momentum(
 
     def update(updates, state, params=None):
         del params
-        step = next_step(state.step)
+        step, beta1 = next_step(state.step), at_step(first, state.step)
         mean = average(beta1, state.exp_avg, updates)
         square = average_square(beta2, state.exp_avg_sq, updates)
-        now, ahead = momentum(step), momentum(next_step(step))
+        now, ahead = momentum(beta1, step), momentum(beta1, next_step(step))
         product = state.mu_product * now
         of_gradient, of_mean = (1 - now) / (1 - product), ahead / (1 - product * ahead)
         correction = bias_correction(beta2, step)

@@ -7,9 +7,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fdl.optim._lr import ascend, check_betas, check_non_negative, coupled_decay, descend
-from fdl.optim._moments import as_float, average, average_square, next_step, no_steps
-from fdl.optim.adam import bias_correction
+from fdl.optim._lr import Betas, at_step, check_betas, check_non_negative, descent
+from fdl.optim._moments import (
+    as_float,
+    average,
+    average_square,
+    bias_correction,
+    next_step,
+    no_steps,
+)
 
 RECTIFIED = 5.0
 """The length of average above which the second moment is used."""
@@ -31,7 +37,7 @@ class RAdamState(NamedTuple):
 
 def radam(
     lr: optax.ScalarOrSchedule = 1e-3,
-    betas: tuple[float, float] = (0.9, 0.999),
+    betas: Betas = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     decoupled_weight_decay: bool = False,
@@ -53,7 +59,7 @@ def radam(
 
     Args:
         lr: learning rate :math:`\gamma`, a number or a schedule ``step -> lr``.
-        betas: :math:`(\beta_1, \beta_2)`, each from 0 to below 1.
+        betas: :math:`(\beta_1, \beta_2)`, each from 0 to below 1; the first one may be a schedule.
         eps: :math:`\epsilon`, outside the root and before the bias correction.
         weight_decay: :math:`\lambda`: added to the gradient as :math:`\lambda \theta`, or with
             `decoupled_weight_decay` taken from the parameter as :math:`\gamma \lambda \theta`.
@@ -74,19 +80,19 @@ def radam(
         >>> [round(u, 3) for u in updates["w"].tolist()]
         [-0.1, -0.1]
 
-    Torch: ``torch.optim.RAdam``. A parameter without gradient is not skipped: its gradient is zero.
+    Torch: ``torch.optim.RAdam``. A parameter without gradient needs :func:`fdl.optim.skip_absent`
+    to be skipped.
 
     Source: Liu et al., "On the Variance of the Adaptive Learning Rate and Beyond", ICLR 2020.
     """
     check_non_negative("radam", lr=lr, eps=eps, weight_decay=weight_decay)
     check_betas("radam", betas)
-    coupled, decoupled = (0.0, weight_decay) if decoupled_weight_decay else (weight_decay, 0.0)
-    return optax.chain(
-        ascend(maximize=maximize),
-        coupled_decay(coupled),
+    return descent(
         _rectified_momentum(betas, eps),
-        coupled_decay(decoupled),  # after the normalisation, it is decoupled from it
-        descend(lr),
+        lr,
+        weight_decay,
+        maximize=maximize,
+        decoupled=decoupled_weight_decay,
     )
 
 
@@ -112,8 +118,8 @@ def _one_minus_langevin(x: jax.Array) -> jax.Array:
     return jnp.where(x < 1, 1 - fraction, 1 / large - 2 / jnp.expm1(2 * large))
 
 
-def _rectified_momentum(betas: tuple[float, float], eps: float) -> optax.GradientTransformation:
-    beta1, beta2 = betas
+def _rectified_momentum(betas: Betas, eps: float) -> optax.GradientTransformation:
+    first, beta2 = betas
     limit = 2 / (1 - beta2) - 1
 
     def rectification(step):
@@ -132,7 +138,7 @@ def _rectified_momentum(betas: tuple[float, float], eps: float) -> optax.Gradien
 
     def update(updates, state, params=None):
         del params
-        step = next_step(state.step)
+        step, beta1 = next_step(state.step), at_step(first, state.step)
         mean = average(beta1, state.exp_avg, updates)
         square = average_square(beta2, state.exp_avg_sq, updates)
         correction, factor = bias_correction(beta1, step), rectification(step)

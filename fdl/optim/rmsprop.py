@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fdl.optim._lr import ascend, check_non_negative, coupled_decay, descend, is_off
-from fdl.optim._moments import average, average_square, next_step, no_steps
+from fdl.optim._lr import at_step, check_non_negative, descent, is_off
+from fdl.optim._moments import average, average_square, in_dtype_of, next_step, no_steps
 
 
 class RMSpropState(NamedTuple):
@@ -31,7 +31,7 @@ def rmsprop(
     alpha: float = 0.99,
     eps: float = 1e-8,
     weight_decay: float = 0.0,
-    momentum: float = 0.0,
+    momentum: optax.ScalarOrSchedule = 0.0,
     centered: bool = False,
     *,
     maximize: bool = False,
@@ -51,7 +51,7 @@ def rmsprop(
         alpha: :math:`\alpha`, the decay of the means, 0 or more.
         eps: :math:`\epsilon`, outside the root.
         weight_decay: L2 penalty :math:`\lambda`, added to the gradient.
-        momentum: :math:`\mu`.
+        momentum: :math:`\mu`, a number or a schedule of positive numbers.
         centered: divide by the standard deviation.
         maximize: ascend instead of descend; weight decay still shrinks.
 
@@ -69,9 +69,9 @@ def rmsprop(
         >>> [round(u, 3) for u in updates["w"].tolist()]
         [-1.0, -1.0]
 
-    Torch: ``torch.optim.RMSprop``. A parameter without gradient is not skipped: its gradient is
-    zero. With `centered`, a variance that rounding made negative counts as zero; torch's root of it
-    is NaN.
+    Torch: ``torch.optim.RMSprop``. A parameter without gradient needs :func:`fdl.optim.skip_absent`
+    to be skipped. With `centered`, a variance that rounding made negative counts as zero; torch's
+    root of it is NaN.
 
     Source: Tieleman and Hinton, "Lecture 6.5: RMSprop", 2012; Graves, "Generating Sequences With
     Recurrent Neural Networks", 2013, for `centered`.
@@ -79,16 +79,12 @@ def rmsprop(
     check_non_negative(
         "rmsprop", lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum
     )
-    return optax.chain(
-        ascend(maximize=maximize),
-        coupled_decay(weight_decay),
-        _divide_by_root_of_mean_square(alpha, eps, momentum, centered=centered),
-        descend(lr),
-    )
+    direction = _divide_by_root_of_mean_square(alpha, eps, momentum, centered=centered)
+    return descent(direction, lr, weight_decay, maximize=maximize)
 
 
 def _divide_by_root_of_mean_square(
-    alpha: float, eps: float, momentum: float, *, centered: bool
+    alpha: float, eps: float, momentum: optax.ScalarOrSchedule, *, centered: bool
 ) -> optax.GradientTransformation:
     moving = not is_off(momentum)
 
@@ -103,10 +99,14 @@ def _divide_by_root_of_mean_square(
         mean = average(alpha, state.grad_avg, updates) if centered else None
         variance = jax.tree.map(_variance, square, mean) if centered else square
         updates = jax.tree.map(lambda g, v: g / (jnp.sqrt(v) + eps), updates, variance)
-        if moving:
-            updates = jax.tree.map(lambda b, g: momentum * b + g, state.momentum_buffer, updates)
-        buffer = updates if moving else None
-        return updates, RMSpropState(next_step(state.step), square, mean, buffer)
+        after = RMSpropState(next_step(state.step), square, mean, None)
+        if not moving:
+            return updates, after
+        now = at_step(momentum, state.step)
+        buffer = jax.tree.map(
+            lambda b, g: in_dtype_of(b, now) * b + g, state.momentum_buffer, updates
+        )
+        return buffer, after._replace(momentum_buffer=buffer)
 
     return optax.GradientTransformation(init, update)
 

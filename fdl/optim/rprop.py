@@ -61,7 +61,7 @@ def rprop(
         [-0.12, 0.12]
 
     Torch: ``torch.optim.Rprop``. Torch too reads `lr` at the first step only. A parameter without
-    gradient is not skipped: its gradient is zero.
+    gradient needs :func:`fdl.optim.skip_absent` to be skipped.
 
     Source: Riedmiller and Braun, "A Direct Adaptive Method for Faster Backpropagation Learning: The
     RPROP Algorithm", ICNN 1993.
@@ -85,8 +85,11 @@ def _own_steps(
 
     def resized(size, turn):
         shrunk, grown = etas
-        factor = jnp.where(turn < 0, shrunk, jnp.where(turn > 0, grown, 1))
-        return jnp.clip(size * factor.astype(size.dtype), *step_sizes)
+        factor = jnp.where(turn > 0, grown, shrunk).astype(size.dtype)
+        # XLA computes this once for both who read it; clipped after the choice, twice, from copies
+        return jnp.where(
+            turn == 0, jnp.clip(size, *step_sizes), jnp.clip(size * factor, *step_sizes)
+        )
 
     def update(updates, state, params=None):
         del params

@@ -6,14 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fdl.optim._lr import (
-    ascend,
-    at_step,
-    check_non_negative,
-    coupled_decay,
-    descend,
-    is_off,
-)
+from fdl.optim._lr import at_step, check_non_negative, descent, is_off
+from fdl.optim._moments import in_dtype_of, next_step, no_steps
 
 
 class SGDState(NamedTuple):
@@ -66,7 +60,8 @@ def sgd(
         >>> [round(u, 3) for u in updates["w"].tolist()]
         [-0.1, -0.1]
 
-    Torch: ``torch.optim.SGD``. A parameter without gradient is not skipped: its gradient is zero.
+    Torch: ``torch.optim.SGD``. A parameter without gradient needs :func:`fdl.optim.skip_absent` to
+    be skipped.
 
     Source: Sutskever et al., "On the importance of initialization and momentum", ICML 2013.
     """
@@ -77,37 +72,32 @@ def sgd(
             "sgd: nesterov: expected momentum above 0 and dampening 0, got "
             f"momentum={momentum}, dampening={dampening}."
         )
-    return optax.chain(
-        ascend(maximize=maximize),
-        coupled_decay(weight_decay),
-        optax.identity() if is_off(momentum) else _velocity(momentum, dampening, nesterov=nesterov),
-        descend(lr),
-    )
+    velocity = _velocity(momentum, dampening, nesterov=nesterov)
+    direction = optax.identity() if is_off(momentum) else velocity
+    return descent(direction, lr, weight_decay, maximize=maximize)
 
 
 def _velocity(
     momentum: optax.ScalarOrSchedule, dampening: float, *, nesterov: bool
 ) -> optax.GradientTransformation:
     def init(params):
-        return SGDState(jnp.zeros((), jnp.int32), optax.tree.zeros_like(params))
+        return SGDState(no_steps(), optax.tree.zeros_like(params))
 
     def update(updates, state, params=None):
         del params
         fresh = jnp.where(state.step == 0, 1.0, 1.0 - dampening)
-
         now = at_step(momentum, state.step)
 
         def carried(buffer):
-            return (now.astype(buffer.dtype) if isinstance(now, jax.Array) else now) * buffer
+            return in_dtype_of(buffer, now) * buffer
 
         def moved(gradient, buffer):
             return carried(buffer) + fresh.astype(gradient.dtype) * gradient
 
         buffers = jax.tree.map(moved, updates, state.momentum_buffer)
-        if nesterov:
-            updates = jax.tree.map(lambda g, b: g + carried(b), updates, buffers)
-        else:
-            updates = buffers
-        return updates, SGDState(jnp.asarray(optax.safe_increment(state.step)), buffers)
+        after = SGDState(next_step(state.step), buffers)
+        if not nesterov:
+            return buffers, after
+        return jax.tree.map(lambda g, b: g + carried(b), updates, buffers), after
 
     return optax.GradientTransformation(init, update)

@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fdl.optim._lr import ascend, check_betas, check_positive, descend
-from fdl.optim._moments import average, average_square, next_step, no_steps
-from fdl.optim.adam import bias_correction
+from fdl.optim._lr import Betas, at_step, check_betas, check_positive, descent
+from fdl.optim._moments import average, average_square, bias_correction, next_step, no_steps
 
 
 class SparseAdamState(NamedTuple):
@@ -27,7 +26,7 @@ class SparseAdamState(NamedTuple):
 
 def sparse_adam(
     lr: optax.ScalarOrSchedule = 1e-3,
-    betas: tuple[float, float] = (0.9, 0.999),
+    betas: Betas = (0.9, 0.999),
     eps: float = 1e-8,
     maximize: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
@@ -43,7 +42,7 @@ def sparse_adam(
 
     Args:
         lr: learning rate :math:`\gamma`, a number or a schedule ``step -> lr``.
-        betas: :math:`(\beta_1, \beta_2)`, each from 0 to below 1.
+        betas: :math:`(\beta_1, \beta_2)`, each from 0 to below 1; the first one may be a schedule.
         eps: :math:`\epsilon`, outside the root and before the bias correction.
         maximize: ascend instead of descend.
 
@@ -73,14 +72,12 @@ def sparse_adam(
     check_positive("sparse_adam", lr=lr, eps=eps)
     check_betas("sparse_adam", betas)
     return optax.with_extra_args_support(
-        optax.chain(ascend(maximize=maximize), _momentum_of_rows(betas, eps), descend(lr))
+        descent(_momentum_of_rows(betas, eps), lr, maximize=maximize)
     )
 
 
-def _momentum_of_rows(
-    betas: tuple[float, float], eps: float
-) -> optax.GradientTransformationExtraArgs:
-    beta1, beta2 = betas
+def _momentum_of_rows(betas: Betas, eps: float) -> optax.GradientTransformationExtraArgs:
+    first, beta2 = betas
 
     def init(params):
         zeros = optax.tree.zeros_like
@@ -88,7 +85,7 @@ def _momentum_of_rows(
 
     def update(updates, state, params=None, *, rows=None, **extra):
         del params, extra
-        step = next_step(state.step)
+        step, beta1 = next_step(state.step), at_step(first, state.step)
         present = jax.tree.map(_rows_with_gradient, updates)
         if rows is not None:
             present = jax.tree.map(_rows_of_mask, updates, rows)

@@ -10,6 +10,12 @@ import jax
 HERE = Path(__file__).parent.parent
 LIBRARIES = ("site-packages", "dist-packages")
 
+NO_LBFGS = (
+    "expected an optimizer whose step takes the gradients as they are, got L-BFGS, which runs the "
+    "network again within a step. Compare outputs, loss and gradients without an optimizer, and "
+    "trajectories in a loop of your own."
+)
+
 
 class CannotCompare(Exception):  # noqa: N818  (a verdict, not a fault of ours)
     """One side does not run, or the two do not fit; the message is the verdict."""

@@ -21,7 +21,7 @@ from fdl.parity._reference import (
     masks_record,
     tensors_record,
 )
-from fdl.parity._torch_side import Factory, Loss, Pass, Rewrites, TorchSide
+from fdl.parity._torch_side import Factory, Loss, Pass, Rewrites, TorchSide, told
 from fdl.parity.judge import errors
 
 
@@ -75,10 +75,10 @@ class Live(Reference):
         side = self._side
         if side.optimizer is None:
             return {}
-        following = [float(group["lr"]) for group in side.optimizer.param_groups]
         return {
-            "rates": [*side.rates, following],
+            "groups": [*side.groups, told(side.optimizer)],
             "clips": side.clips,
+            "every": side.every,
             "unused": sorted(side.unused),
         }
 
@@ -192,6 +192,7 @@ def _anatomy(side: TorchSide) -> Anatomy:
         name=type(side.module).__name__,
         shapes={key: array.shape for key, array in tensors.items()},
         parameters=[key for key, _ in side.module.named_parameters()],
+        constant=[key for key, p in side.module.named_parameters() if not p.requires_grad],
         aliases=aliases,
         calls={},
         activations=[],

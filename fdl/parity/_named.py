@@ -1,5 +1,6 @@
 """What ``pkg.mod:name`` on the command line stands for: networks, losses, optimizers, batches."""
 
+import ast
 import difflib
 import inspect
 import sys
@@ -13,11 +14,17 @@ import optax
 
 from fdl import optim
 from fdl._types import Model
-from fdl.parity._failure import CannotCompare, blamed
+from fdl.parity._failure import NO_LBFGS, CannotCompare, blamed
 
 NETWORKS = ("torch.nn", "flax.nnx", "flax.linen", "equinox")
 CANDIDATE = ("candidate", "params", "buffers", "names", "load")
 """What a factory of a candidate may return in a dict: arguments of ``fdl.parity.compare``."""
+
+OPTIMIZERS = (
+    *("adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "asgd", "muon", "nadam"),
+    *("radam", "rmsprop", "rprop", "sgd", "sparse_adam"),
+)
+"""Those of ``fdl.optim`` that have a name on the command line; torch's are called the same."""
 
 _FORM = "Write it as pkg.mod:name, found from the current directory or installed."
 
@@ -120,8 +127,9 @@ def optimizers(text: str, lr: float | None, sides: str = "torch jax") -> list[An
     """Torch's factory and the Optax transform, each None where it is not asked for.
 
     Args:
-        text: a name that ``torch.optim`` and ``fdl.optim`` share, or ``pkg.mod:function``, which
-            returns the pair, or the one that is asked for.
+        text: the name of an optimizer, in ``fdl.optim``'s way of writing or torch's, maybe with
+            options of both, as ``rmsprop(momentum=0.9)``; or ``pkg.mod:function``, which returns
+            the pair, or the one that is asked for.
         lr: of both; None for torch's default.
         sides: ``"torch jax"``, or one of them.
 
@@ -129,10 +137,13 @@ def optimizers(text: str, lr: float | None, sides: str = "torch jax") -> list[An
         ValueError: if it is none of these, or a side that is asked for is missing.
     """
     if ":" not in text:
-        options = {} if lr is None else {"lr": lr}
+        name, options = _spelled(text)
+        options |= {} if lr is None else {"lr": lr}
+        with reported(f"--optimizer {text}"):
+            transform = getattr(optim, name)(**options)
         return [
-            _torch_factory(text, options) if "torch" in sides else None,
-            _transform(text, options) if "jax" in sides else None,
+            _torch_factory(name, options) if "torch" in sides else None,
+            transform if "jax" in sides else None,
         ]
     if lr is not None:
         raise ValueError(f"--lr: expected none, since {text} has its own. Leave out --lr.")
@@ -151,7 +162,33 @@ def optimizers(text: str, lr: float | None, sides: str = "torch jax") -> list[An
     return pair
 
 
-def _torch_factory(name: str, options: dict[str, float]) -> Callable[..., Any]:
+def _spelled(text: str) -> tuple[str, dict[str, Any]]:
+    """The name of an optimizer of ``fdl.optim``, and the options that are written behind it."""
+    name, bracket, rest = text.partition("(")
+    plain = {known.replace("_", ""): known for known in OPTIMIZERS}
+    key = name.strip().lower().replace("_", "")
+    if key == "lbfgs":
+        raise ValueError(f"--optimizer lbfgs: {NO_LBFGS}")
+    if key not in plain:
+        raise ValueError(
+            f"--optimizer: expected one of {', '.join(OPTIMIZERS)}, got {name!r}. Or pass "
+            "pkg.mod:function, which returns (torch_factory, optax transform)."
+        )
+    try:
+        call: Any = ast.parse(f"{key}({rest}" if bracket else f"{key}()", mode="eval").body
+        options = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+        understood = not call.args and None not in options
+    except (SyntaxError, ValueError, AttributeError):
+        understood, options = False, {}
+    if not understood:
+        raise ValueError(
+            f"--optimizer: expected a name, or a name and options, got {text!r}. Write it as "
+            "rmsprop(momentum=0.9,centered=True), in quotes."
+        )
+    return plain[key], options
+
+
+def _torch_factory(name: str, options: dict[str, Any]) -> Callable[..., Any]:
     import torch
 
     classes: dict[str, Any] = {
@@ -159,31 +196,19 @@ def _torch_factory(name: str, options: dict[str, float]) -> Callable[..., Any]:
         for known, kind in vars(torch.optim).items()
         if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)
     }
-    known = [name for name in _transforms() if name in classes]
-    if name.lower() not in known:
-        raise _unknown_optimizer(name, known)
-    return lambda parameters: classes[name.lower()](parameters, **options)
 
+    def factory(parameters: Any) -> Any:
+        parameters = list(parameters)
+        others = [tuple(p.shape) for p in parameters if p.ndim != 2]
+        if name == "muon" and others:
+            raise CannotCompare(
+                "--optimizer muon: expected a network of matrices alone, got parameters of shape "
+                f"{', '.join(map(str, others))}. Pass pkg.mod:function, whose pair gives those to "
+                "another optimizer."
+            )
+        return classes[name.replace("_", "")](parameters, **options)
 
-def _transform(name: str, options: dict[str, float]) -> Any:
-    if name.lower() not in _transforms():
-        raise _unknown_optimizer(name, _transforms())
-    transform = getattr(optim, name.lower())(**options)
-    if not isinstance(transform, optax.GradientTransformation):
-        raise _unknown_optimizer(name, ["adamw"])
-    return transform
-
-
-def _transforms() -> list[str]:
-    schedules = optim.schedules.__all__
-    return [name for name in optim.__all__ if name.islower() and name not in schedules]
-
-
-def _unknown_optimizer(name: str, known: list[str]) -> ValueError:
-    return ValueError(
-        f"--optimizer: expected one that torch.optim and fdl.optim share ({', '.join(known)}), got "
-        f"{name!r}. Or pass pkg.mod:function, which returns (torch_factory, optax transform)."
-    )
+    return factory
 
 
 def _required(function: Callable[..., Any]) -> list[str]:

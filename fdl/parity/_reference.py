@@ -10,7 +10,7 @@ import numpy as np
 from fdl.parity._masks import Mask
 from fdl.parity._record import Batch, Quantity, Record, Store, cast, nudged
 
-FORMAT = "fdl.parity.recording/1"
+FORMAT = "fdl.parity.recording/2"
 META = "meta"
 
 
@@ -52,6 +52,7 @@ class Anatomy(NamedTuple):
         name: its class.
         shapes: of parameters and buffers by ``state_dict`` key, each tied tensor once.
         parameters: which of them are parameters.
+        constant: parameters that torch does not differentiate with respect to.
         aliases: further keys of tied tensors, and the key that stands for them.
         calls: module calls in the order in which they end, with the modules' types.
         activations: names of all tensors that modules returned.
@@ -63,6 +64,7 @@ class Anatomy(NamedTuple):
     name: str
     shapes: dict[str, tuple[int, ...]]
     parameters: list[str]
+    constant: list[str]
     aliases: dict[str, str]
     calls: dict[str, str]
     activations: list[str]

@@ -110,7 +110,8 @@ class Run:
             before, expected = side.state, self.reference.oracle(index)
             batch = self.reference.plan.batch((mode, step), "float64")
             got = side.stage(batch, self.reference.masks(index), step, train=mode == "train")
-            judged = judge.float64(expected, got, partial(self.reference.sensitivity, index))
+            shown, own = self._trained(got), partial(self.reference.sensitivity, index)
+            judged = judge.float64(expected, shown, own)
             rows += judged
             turned = judge.aligned(got, expected)
             self._notice(index, judged, expected, turned, history, side, before)
@@ -159,6 +160,13 @@ class Run:
         given = {Quantity(mode, "module input", step, name): a for name, a in inputs.items()}
         return self._judge().float64(given | evidence.expected, got)
 
+    def _trained(self, got: Record) -> Record:
+        """The record without gradients of what torch does not differentiate."""
+        constant = self.reference.anatomy.constant
+        if not constant:
+            return got
+        return {q: a for q, a in got.items() if q.kind != "gradient" or q.name not in constant}
+
     def _forced(self, evidence: Evidence, layouts: dict[str, tuple[int, ...]]) -> dict[str, Any]:
         """Torch's activations and gradients in the candidate's layout, where shapes fit."""
         forced, last = {}, self.candidate.channels_last
@@ -182,7 +190,7 @@ class Run:
             got = side.stage(batch, self.reference.masks(index), step, train=mode == "train")
             expected = self.reference.oracle(index, inside=bool(side.activations))
             scales = self._scales(index, expected)
-            judged = judge.float32(expected, reference, got, scales)
+            judged = judge.float32(expected, reference, self._trained(got), scales)
             rows += judged
             if side.activations:
                 turned = judge.aligned(got, expected)

@@ -10,6 +10,7 @@ import torch
 
 from fdl.parity._calls import Calls, Rewrite, Site
 from fdl.parity._capture import Capture
+from fdl.parity._failure import NO_LBFGS, CannotCompare
 from fdl.parity._masks import Masks
 from fdl.parity._record import ROOT, Quantity, Record, leaves, nudged, owner_of
 
@@ -24,11 +25,13 @@ class TorchUpdate(NamedTuple):
         scheduler: stepped after the optimizer, if there is one.
         clip: called with the list of parameters before the optimizer, as
             ``lambda p: torch.nn.utils.clip_grad_norm_(p, 1.0)``.
+        every: gradients of so many steps are added up before the rest of this is done.
     """
 
     optimizer: torch.optim.Optimizer
     scheduler: Any = None
     clip: Callable[[list[torch.nn.Parameter]], Any] | None = None
+    every: int = 1
 
 
 Factory = Callable[[Any], torch.optim.Optimizer | TorchUpdate]
@@ -52,15 +55,17 @@ class TorchSide:
         self.dtype = dtype
         self.module = copy.deepcopy(module).to("cpu", getattr(torch, dtype))
         self.loss = loss
-        self.clip, self.scheduler, self.optimizer = None, None, None
-        self.rates: list[list[float]] = []
+        self.clip, self.scheduler, self.optimizer, self.every = None, None, None, 1
+        self.groups: list[list[dict[str, Any]]] = []
         self.clips: list[float] = []
+        self._sums: dict[str, torch.Tensor] = {}
         self.unused: set[str] = set()
         if factory is not None:
             with self._settings():
                 made = factory(self.module.parameters())
             update = made if isinstance(made, TorchUpdate) else TorchUpdate(made)
-            self.optimizer, self.scheduler, self.clip = update
+            self.optimizer, self.scheduler, self.clip, self.every = update
+            _check(update)
 
     def nudge(self, generator: np.random.Generator) -> None:
         """Moves each parameter by at most one unit in its last place."""
@@ -147,20 +152,37 @@ class TorchSide:
         yield from (("gradient", key, array) for key, array in waiting.items())
 
     def options(self) -> dict[str, Any]:
-        """Class, options and parameters by group of the optimizer; empty without one."""
+        """Classes and options of optimizer and scheduler; empty without an optimizer.
+
+        `frozen` are the parameters that the optimizer cannot move.
+        """
         if self.optimizer is None:
             return {}
         names = {id(parameter): name for name, parameter in self.module.named_parameters()}
         groups = [
-            {k: v for k, v in group.items() if k != "params" and not torch.is_tensor(v)}
-            | {"names": [names[id(p)] for p in group["params"]]}
-            for group in self.optimizer.param_groups
+            given | {"names": [names[id(p)] for p in group["params"]]}
+            for group, given in zip(self.optimizer.param_groups, told(self.optimizer), strict=True)
         ]
-        return {"name": type(self.optimizer).__name__, "groups": groups}
+        held = {name for group in groups for name in group["names"]}
+        return {
+            "name": type(self.optimizer).__name__,
+            "groups": groups,
+            "scheduler": {} if self.scheduler is None else attributes(self.scheduler),
+            "frozen": [
+                name
+                for name, p in self.module.named_parameters()
+                if not p.requires_grad or name not in held
+            ],
+        }
 
     def _update(self, optimizer: torch.optim.Optimizer) -> None:
         self.unused |= {name for name, p in self.module.named_parameters() if p.grad is None}
-        self.rates.append([float(group["lr"]) for group in optimizer.param_groups])
+        self.groups.append(told(optimizer))
+        self._add_up()
+        if len(self.groups) % self.every:
+            return
+        for name, parameter in self.module.named_parameters():
+            parameter.grad = self._sums.pop(name, None)
         if self.clip is not None:
             with_gradient = [p for p in self.module.parameters() if p.grad is not None]
             before = _norm(with_gradient)
@@ -169,6 +191,12 @@ class TorchSide:
         optimizer.step()
         if self.scheduler is not None:
             self.scheduler.step()
+
+    def _add_up(self) -> None:
+        for name, parameter in self.module.named_parameters():
+            if parameter.grad is not None:
+                before = self._sums.get(name)
+                self._sums[name] = parameter.grad if before is None else before + parameter.grad
 
     def _buffers(self) -> list[tuple[str, torch.Tensor]]:
         persistent = self.module.state_dict().keys()
@@ -187,6 +215,45 @@ class TorchSide:
             torch.set_float32_matmul_precision(precision)
 
 
+def told(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """The optimizer's options as they are now, by group."""
+    return [
+        _plain({key: value for key, value in group.items() if key != "params"})
+        for group in optimizer.param_groups
+    ]
+
+
+def _check(update: TorchUpdate) -> None:
+    if isinstance(update.optimizer, torch.optim.LBFGS):
+        raise CannotCompare(f"optimizer: {NO_LBFGS}")
+    if update.every < 1:
+        raise CannotCompare(f"TorchUpdate: every: expected 1 or more, got {update.every}.")
+
+
+def attributes(scheduler: Any) -> dict[str, Any]:
+    """Class and plain attributes of a scheduler."""
+    return {"name": type(scheduler).__name__} | _plain(vars(scheduler))
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What can be written as JSON."""
+    numbers = {name: _number(value) for name, value in values.items()}
+    return {name: value for name, value in numbers.items() if _is_plain(value)}
+
+
+def _number(value: Any) -> Any:
+    """A scalar as a number: torch keeps some of its options in tensors."""
+    if isinstance(value, list | tuple):
+        return [_number(item) for item in value]
+    return float(value) if torch.is_tensor(value) and value.numel() == 1 else value
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return all(map(_is_plain, value.values() if isinstance(value, dict) else value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
 def _norm(parameters: list[torch.nn.Parameter]) -> float:
     squares = [p.grad.double().square().sum() for p in parameters if p.grad is not None]
     return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
@@ -197,9 +264,12 @@ def _arrays(tensors: Any) -> dict[str, np.ndarray]:
 
 
 def _gradients(tensors: Any) -> list[tuple[str, np.ndarray]]:
-    """Gradients by name; a tensor that the loss does not depend on has a zero gradient."""
-    gradients = ((name, t, t.grad) for name, t in tensors)
+    """Gradients by name; a tensor that the loss does not depend on has a zero gradient.
+
+    A tensor that requires none has none.
+    """
+    gradients = ((name, t, t.grad) for name, t in tensors if t.requires_grad)
     return [
-        (name, (torch.zeros_like(t) if grad is None else grad).detach().numpy().copy())
+        (name, (torch.zeros_like(t) if grad is None else grad).detach().to_dense().numpy().copy())
         for name, t, grad in gradients
     ]

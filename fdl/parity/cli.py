@@ -7,6 +7,8 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from fdl.parity._named import OPTIMIZERS
+
 if TYPE_CHECKING:
     import torch
 
@@ -96,8 +98,9 @@ Optimizer = Annotated[
     str | None,
     typer.Option(
         metavar="OPTIMIZER",
-        help="A name that torch.optim and fdl.optim share, or pkg.mod:pair, which returns "
-        "(torch_factory, optax transform). Without it one step is compared, and no update.",
+        help=f"{', '.join(OPTIMIZERS)}; with options as 'rmsprop(momentum=0.9)'. Or pkg.mod:pair, "
+        "which returns (torch_factory, optax transform). Without it one step is compared, and no "
+        "update.",
     ),
 ]
 Rate = Annotated[float | None, typer.Option(help="Learning rate of both; else torch's default.")]

@@ -7,8 +7,10 @@ from faults import (
     linen,
     losses,
     mlp,
+    optimizers,
     plain,
     recurrent,
+    schedules,
     signals,
     tokens,
     transformer,
@@ -19,6 +21,7 @@ from faults.table import Fault, Pair
 FAMILIES = (
     *(mlp, updates, cnn, recurrent, autoencoder, transformer, plain, linen),
     *(layers, signals, tokens, losses),
+    *(optimizers, schedules),
 )
 
 PAIRS: dict[str, Pair] = {name: pair for family in FAMILIES for name, pair in family.PAIRS.items()}

@@ -14,10 +14,10 @@ from fdl import nn
 from fdl.parity import TorchUpdate
 
 
-def torch_update(optimizer, *, schedule=None, clip=None, **options):
+def torch_update(optimizer, *, schedule=None, clip=None, every=1, **options):
     def factory(parameters):
         made = optimizer(parameters, **options)
-        return TorchUpdate(made, schedule(made) if schedule else None, clip)
+        return TorchUpdate(made, schedule(made) if schedule else None, clip, every)
 
     return factory
 

@@ -8,7 +8,8 @@ from fdl.optim.schedules.annealing import (
     swa_lr,
 )
 from fdl.optim.schedules.compositions import chained_scheduler, sequential_lr
-from fdl.optim.schedules.cycles import CycleSchedule, cyclic_lr, one_cycle_lr
+from fdl.optim.schedules.cycles import cyclic_lr, one_cycle_lr
+from fdl.optim.schedules.epochs import per_epoch
 from fdl.optim.schedules.plateau import Plateau, PlateauState, reduce_lr_on_plateau
 from fdl.optim.schedules.products import (
     constant_lr,
@@ -22,7 +23,6 @@ from fdl.optim.schedules.products import (
 from fdl.optim.schedules.table import tabulate
 
 __all__ = [
-    "CycleSchedule",
     "Plateau",
     "PlateauState",
     "Schedule",
@@ -37,6 +37,7 @@ __all__ = [
     "multi_step_lr",
     "multiplicative_lr",
     "one_cycle_lr",
+    "per_epoch",
     "polynomial_lr",
     "reduce_lr_on_plateau",
     "sequential_lr",

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from fdl.optim._lr import check_non_negative
 from fdl.optim.schedules._rule import (
+    LARGEST_COUNT,
     Group,
     Number,
     Rule,
@@ -16,6 +17,8 @@ from fdl.optim.schedules._rule import (
     absolute,
     check_choice,
     check_count,
+    default_float,
+    half_cosine,
     initial_lr,
     scheduled,
     traceable,
@@ -33,7 +36,7 @@ def lambda_lr(lr: Number, lr_lambda: Callable[[jax.Array], Number]) -> Schedule:
             any other Python function: ``fdl.optim.tabulate(lr_lambda, steps)``.
 
     Returns:
-        A schedule.
+        A schedule; past any end it is what the function says.
 
     Raises:
         TypeError: if `lr_lambda` is no function or cannot be traced.
@@ -63,11 +66,11 @@ def cosine_annealing_lr(lr: Number, T_max: int, eta_min: float = 0.0) -> Schedul
 
     Args:
         lr: base learning rate :math:`\gamma`.
-        T_max: :math:`T`, steps to the minimum; beyond, the wave goes on with period :math:`2T`.
+        T_max: :math:`T`, steps to the minimum.
         eta_min: :math:`\eta`, the smallest rate.
 
     Returns:
-        A schedule.
+        A schedule; past `T_max` it rises again and falls again, with period :math:`2T`.
 
     Raises:
         ValueError: if `T_max` is no positive integer, or `lr` is negative.
@@ -86,8 +89,8 @@ def cosine_annealing_lr(lr: Number, T_max: int, eta_min: float = 0.0) -> Schedul
     """
     check_count("cosine_annealing_lr", least=1, T_max=T_max)
 
-    def wave(step: Number) -> jax.Array:
-        return (1 + jnp.cos(math.pi * (step % (2 * T_max)) / T_max)) / 2
+    def wave(step: jax.Array) -> jax.Array:
+        return half_cosine(default_float(T_max - step % (2 * T_max)) / T_max)
 
     def bind(group: Group) -> Rule:
         base = initial_lr(group)
@@ -120,8 +123,8 @@ def cosine_annealing_warm_restarts(
         eta_min: :math:`\eta`, the rate at the end of a wave.
 
     Returns:
-        A schedule; :math:`\tau` counts from the last restart and may be a fraction, as in torch's
-        ``scheduler.step(epoch + batch / batches)``.
+        A schedule without end; :math:`\tau` counts from the last restart and may be a fraction,
+        as in torch's ``scheduler.step(epoch + batch / batches)``.
 
     Raises:
         ValueError: if `T_0` or `T_mult` is no positive integer, `eta_min` no number or `lr`
@@ -143,26 +146,35 @@ def cosine_annealing_warm_restarts(
     if not isinstance(eta_min, (float, int)):
         raise ValueError(f"{name}: eta_min: expected a number, got {eta_min!r}.")
 
-    def progress(step: jax.Array) -> jax.Array:
-        if T_mult == 1:
-            return step % T_0 / T_0
-        number = jnp.floor(jnp.log(step / T_0 * (T_mult - 1) + 1) / math.log(T_mult))
-        number = jnp.where(restart(number + 1) <= step, number + 1, number)  # where log rounds
-        number = jnp.where(restart(number) > step, number - 1, number)
-        return (step - restart(number)) / (T_0 * jnp.round(float(T_mult) ** number))
+    starts, lengths = _waves(T_0, T_mult)
 
-    def restart(number: jax.Array) -> jax.Array:
-        return T_0 * (jnp.round(float(T_mult) ** number) - 1) / (T_mult - 1)
+    def left(step: jax.Array) -> jax.Array:
+        """The part of the present wave that is left."""
+        if T_mult == 1:
+            return default_float(T_0 - step % T_0) / T_0
+        restarts = jnp.asarray(starts, step.dtype)
+        wave = (restarts <= step).sum() - 1
+        length = default_float(lengths)[wave]
+        return (length - default_float(step - restarts[wave])) / length
 
     def bind(group: Group) -> Rule:
         base = initial_lr(group)
 
         def value(step: jax.Array) -> jax.Array:
-            return eta_min + (base - eta_min) * (1 + jnp.cos(math.pi * progress(step))) / 2
+            return eta_min + (base - eta_min) * half_cosine(left(step))
 
         return absolute(value)
 
     return scheduled(name, lr, bind)
+
+
+def _waves(T_0: int, T_mult: int) -> tuple[list[int], list[int]]:
+    """The first step and the length of each wave that an int32 can reach."""
+    starts, lengths = [0], [T_0]
+    while T_mult > 1 and starts[-1] + lengths[-1] < 2 * LARGEST_COUNT:
+        starts.append(starts[-1] + lengths[-1])
+        lengths.append(lengths[-1] * T_mult)
+    return starts, lengths
 
 
 def swa_lr(
@@ -183,7 +195,7 @@ def swa_lr(
             :math:`\alpha_t = t / n`.
 
     Returns:
-        A schedule.
+        A schedule, `swa_lr` from step `anneal_epochs` on.
 
     Raises:
         ValueError: if `anneal_epochs` is no integer from 0, the strategy unknown or `lr` negative.
@@ -203,9 +215,9 @@ def swa_lr(
     check_count("swa_lr", anneal_epochs=anneal_epochs)
     check_choice("swa_lr", "anneal_strategy", anneal_strategy, ("cos", "linear"))
 
-    def share(step: Number) -> jax.Array:
-        part = jnp.minimum(step / anneal_epochs, 1.0)
-        return part if anneal_strategy == "linear" else (1 - jnp.cos(math.pi * part)) / 2
+    def kept(step: jax.Array) -> jax.Array:
+        left = default_float(jnp.maximum(anneal_epochs - step, 0)) / anneal_epochs
+        return left if anneal_strategy == "linear" else half_cosine(left)
 
     def bind(group: Group) -> Rule:
         initial_lr(group)
@@ -214,12 +226,12 @@ def swa_lr(
             return absolute(lambda step: group["swa_lr"])
 
         def step(lr: Number, step: jax.Array) -> jax.Array:
-            left = 1 - share(step - 1)
-            start = (lr - (1 - left) * group["swa_lr"]) / jnp.where(step <= anneal_epochs, left, 1)
+            part = kept(step - 1)
+            start = (lr - (1 - part) * group["swa_lr"]) / jnp.where(step <= anneal_epochs, part, 1)
             return jnp.where(step <= anneal_epochs, run(start, step), group["swa_lr"])
 
         def run(lr: Number, step: jax.Array) -> jax.Array:
-            return (1 - share(step)) * lr + share(step) * group["swa_lr"]
+            return kept(step) * lr + (1 - kept(step)) * group["swa_lr"]
 
         return Rule(lambda lr: lr, lambda lr: lr, step, run, "other")
 

@@ -12,8 +12,10 @@ from fdl.optim.schedules._rule import (
     Number,
     Rule,
     Schedule,
+    Written,
     absolute,
     check_count,
+    default_float,
     made_for,
     replayed,
 )
@@ -28,7 +30,9 @@ def sequential_lr(schedulers: Sequence[Schedule], milestones: Sequence[int]) -> 
 
     Returns:
         A schedule. A later schedule starts from the base learning rate wherever the one before
-        ended, except :func:`multiplicative_lr` and :func:`swa_lr`, which go on from there.
+        ended, except :func:`multiplicative_lr` and :func:`swa_lr`, which go on from there. The
+        last one goes on past its end as it does alone. Where one cycles the momentum, the sequence
+        has a ``momentum``, which stays while the others run.
 
     Raises:
         TypeError: if a member is not one of fdl's schedules, or is itself composed.
@@ -45,7 +49,7 @@ def sequential_lr(schedulers: Sequence[Schedule], milestones: Sequence[int]) -> 
 
     Torch: ``torch.optim.lr_scheduler.SequentialLR`` of schedulers made in this order. The schedules
     carry the learning rate. Members must not be composed: torch raises where it switches to one,
-    and counts a step twice where it begins with one. The momentum of a cycle is left out.
+    and is a step ahead where it begins with one.
     """
     lr, name = _shared_lr("sequential_lr", schedulers), "sequential_lr"
     if len(milestones) != len(schedulers) - 1:
@@ -69,13 +73,14 @@ def sequential_lr(schedulers: Sequence[Schedule], milestones: Sequence[int]) -> 
         starts = [0, *milestones]
         run = bisect_right(milestones, 0)
         chosen = [i for i in range(run, len(rules)) if starts[i] not in starts[i + 1 :] or i == run]
-        return _sequence([rules[i] for i in chosen], [starts[i] for i in chosen])
+        return _sequence([rules[i] for i in chosen], [starts[i] for i in chosen], group)
 
     return Schedule(lr, bind, tuple(schedulers))
 
 
-def _sequence(rules: list[Rule], starts: list[int]) -> Rule:
+def _sequence(rules: list[Rule], starts: list[int], group: Group) -> Rule:
     """The rule of rules that start at different steps, the first one at 0."""
+    made = group.get("momentum")  # the last scheduler that cycles it wrote it when it was made
 
     def step(lr: Number, step: jax.Array) -> Number:
         value = rules[0].step(lr, step)
@@ -94,7 +99,20 @@ def _sequence(rules: list[Rule], starts: list[int]) -> Rule:
             value = jnp.where(step >= switch, later, value)
         return value
 
-    return Rule(rules[0].begin, rules[0].enter, step, run, "other")
+    def momentum(step: jax.Array) -> tuple[jax.Array, jax.Array]:
+        written, value = jnp.zeros_like(step), default_float(made)
+        for rule, start, switch in zip(rules, starts, [*starts[1:], None], strict=True):
+            if rule.momentum is not None:
+                last = step if switch is None else jnp.minimum(step, switch - 1)
+                at, new = rule.momentum(jnp.maximum(last - start, 0))
+                written = jnp.where(step >= start, at + start, written)
+                value = jnp.where(step >= start, new, value)
+        return written, value
+
+    first = rules[0]
+    begin = first.enter if first.kind == "absolute" else first.begin  # its step 0 a second time
+    rule = Rule(begin, first.enter, step, run, "other")
+    return rule if made is None else rule._replace(momentum=momentum)
 
 
 def chained_scheduler(schedulers: Sequence[Schedule]) -> Schedule:
@@ -107,7 +125,8 @@ def chained_scheduler(schedulers: Sequence[Schedule]) -> Schedule:
         A schedule. Where all members multiply the rate it is the product of their factors. Where
         there are others (:func:`cosine_annealing_lr`, :func:`swa_lr`, :func:`sequential_lr`) it
         repeats torch's recursion from step 0 at each call: in a long training make it a lookup by
-        :func:`tabulate`.
+        :func:`tabulate`. Each goes on past its end as it does alone. Where members cycle the
+        momentum, the chain has a ``momentum``, the last one's.
 
     Raises:
         TypeError: if a member is not one of fdl's schedules.
@@ -122,7 +141,7 @@ def chained_scheduler(schedulers: Sequence[Schedule]) -> Schedule:
         [0.5, 0.25, 0.25, 0.125]
 
     Torch: ``torch.optim.lr_scheduler.ChainedScheduler`` of schedulers made in this order. The
-    schedules carry the learning rate. The momentum of a cycle is left out.
+    schedules carry the learning rate.
     """
     lr = _shared_lr("chained_scheduler", schedulers)
 
@@ -152,7 +171,25 @@ def _chain(rules: list[Rule]) -> Rule:
         rule = Rule(lambda lr: lr, lambda lr: lr, step, product, rules[0].kind)
     else:
         rule = Rule(lambda lr: lr, lambda lr: lr, step, replayed(step), "other")
-    return rule._replace(begin=lambda lr: lr)  # the members have begun
+    # the members have begun
+    return rule._replace(begin=lambda lr: lr, momentum=_latest(rules))
+
+
+def _latest(rules: list[Rule]) -> Written | None:
+    """The momentum that rules which step in order leave: the one written last."""
+    cycled = [rule.momentum for rule in rules if rule.momentum is not None]
+    if not cycled:
+        return None
+
+    def momentum(step: jax.Array) -> tuple[jax.Array, jax.Array]:
+        written, value = cycled[0](step)
+        for other in cycled[1:]:
+            at, new = other(step)
+            value = jnp.where(at >= written, new, value)
+            written = jnp.maximum(at, written)
+        return written, value
+
+    return momentum
 
 
 def _shared_lr(name: str, schedulers: Sequence[Schedule]) -> Number | None:
@@ -163,7 +200,7 @@ def _shared_lr(name: str, schedulers: Sequence[Schedule]) -> Number | None:
         if not isinstance(schedule, Schedule):
             raise TypeError(
                 f"{name}: schedulers: expected schedules of fdl.optim, got "
-                f"{type(schedule).__name__} at {i}. Make it one with fdl.optim.lambda_lr."
+                f"{type(schedule).__name__} at {i}. Make a function one with fdl.optim.lambda_lr."
             )
     rates = [schedule.lr for schedule in schedulers if schedule.lr is not None]
     plain = {float(rate) for rate in rates if not isinstance(rate, jax.core.Tracer)}

@@ -1,8 +1,6 @@
 """Schedules that cycle the momentum too, against the learning rate."""
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import jax
@@ -17,35 +15,13 @@ from fdl.optim.schedules._rule import (
     absolute,
     check_choice,
     check_count,
+    cycling,
     default_float,
+    half_cosine,
     initial_lr,
     power,
     traceable,
 )
-
-
-@dataclass(frozen=True)
-class CycleSchedule(Schedule):
-    """A learning rate, and the momentum that goes with it.
-
-    Attributes:
-        cycle: the momentum as a schedule, None where it is not cycled.
-    """
-
-    cycle: Callable[[jax.Array], Number] | None = None
-
-    def momentum(self, step: Number) -> jax.Array:
-        """The momentum, or Adam's first beta, of update number `step`: a schedule.
-
-        Raises:
-            ValueError: if the schedule was made with ``cycle_momentum=False``.
-        """
-        if self.cycle is None:
-            raise ValueError(
-                "momentum: expected a schedule with cycle_momentum=True, got one without. Make it "
-                "with cycle_momentum=True, or pass the optimizer a number."
-            )
-        return default_float(self.cycle(default_float(step)))
 
 
 def one_cycle_lr(  # noqa: PLR0913  torch's arguments
@@ -61,7 +37,7 @@ def one_cycle_lr(  # noqa: PLR0913  torch's arguments
     div_factor: float = 25.0,
     final_div_factor: float = 1e4,
     three_phase: bool = False,
-) -> CycleSchedule:
+) -> Schedule:
     r"""Up to `max_lr` and down to far below the start, while the momentum goes down and up.
 
     Args:
@@ -79,9 +55,9 @@ def one_cycle_lr(  # noqa: PLR0913  torch's arguments
         three_phase: go down to the first rate as slowly as up, then further.
 
     Returns:
-        A schedule whose method ``momentum(step)`` is the momentum, a schedule too. At step
-        `total_steps` it continues the last phase, as torch does; later, where torch raises, it is
-        what it was at ``total_steps - 1``, the end of the cycle.
+        A schedule whose ``momentum`` is the momentum, a schedule too. At step `total_steps` it
+        continues the last phase, as torch does; later, where torch raises, it is what it was at
+        ``total_steps - 1``, the end of the cycle.
 
     Raises:
         ValueError: if an argument is out of its range, or the number of steps is not given.
@@ -113,14 +89,15 @@ def one_cycle_lr(  # noqa: PLR0913  torch's arguments
     ends = [pct_start * total - 1, total - 1]
     if three_phase:
         ends.insert(1, 2 * pct_start * total - 2)
-    anneal = _cosine if anneal_strategy == "cos" else _line
+    fall = half_cosine if anneal_strategy == "cos" else lambda part: part
 
     def phased(values: list[Number], step: jax.Array) -> jax.Array:
         """Between the values in turn, over the phases."""
-        step = jnp.where(step > total, total - 1.0, step)
+        step = default_float(jnp.where(step > total, total - 1, step))
         parts = []
         for start, end, first, last in zip([0.0, *ends], ends, values, values[1:], strict=False):
-            parts.append(anneal(first, last, (step - start) / ((end - start) or 1.0)))
+            length = (end - start) or 1.0
+            parts.append(first * fall((end - step) / length) + last * fall((step - start) / length))
         return jnp.select([step <= end for end in ends[:-1]], parts[:-1], parts[-1])
 
     def bind(group: Group) -> Rule:
@@ -129,12 +106,14 @@ def one_cycle_lr(  # noqa: PLR0913  torch's arguments
         group |= {"initial_lr": first, "max_lr": largest, "min_lr": first / final_div_factor}
         # torch reads the group at each step: another one-cycle scheduler of it replaces these
         keys = ["initial_lr", "max_lr", *["initial_lr"] * three_phase, "min_lr"]
-        return absolute(lambda step: phased([group[key] for key in keys], step))
+        rule = absolute(lambda step: phased([group[key] for key in keys], step))
+        if not cycle_momentum:
+            return rule
+        group |= {"max_momentum": max_momentum, "base_momentum": base_momentum}
+        turns = ["max_momentum", "base_momentum", *["max_momentum"] * (len(ends) - 1)]
+        return cycling(group, rule, lambda step: phased([group[key] for key in turns], step))
 
-    def momentum(step: jax.Array) -> jax.Array:
-        return phased([max_momentum, base_momentum, *[max_momentum] * (len(ends) - 1)], step)
-
-    return CycleSchedule(None, bind, cycle=momentum if cycle_momentum else None)
+    return Schedule(None, bind)
 
 
 def _total(total_steps: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:
@@ -150,14 +129,6 @@ def _total(total_steps: int | None, epochs: int | None, steps_per_epoch: int | N
     return epochs * steps_per_epoch
 
 
-def _cosine(start: Number, end: Number, part: jax.Array) -> jax.Array:
-    return end + (start - end) / 2.0 * (jnp.cos(math.pi * part) + 1)
-
-
-def _line(start: Number, end: Number, part: jax.Array) -> jax.Array:
-    return (end - start) * part + start
-
-
 def cyclic_lr(  # noqa: PLR0913  torch's arguments
     base_lr: Number,
     max_lr: Number,
@@ -170,7 +141,7 @@ def cyclic_lr(  # noqa: PLR0913  torch's arguments
     cycle_momentum: bool = True,
     base_momentum: float = 0.8,
     max_momentum: float = 0.9,
-) -> CycleSchedule:
+) -> Schedule:
     r"""Up and down between two learning rates again and again, while the momentum goes down and up.
 
     .. math:: \gamma_t = \gamma + (\gamma_{max} - \gamma) \, x_t \, s_t
@@ -193,7 +164,7 @@ def cyclic_lr(  # noqa: PLR0913  torch's arguments
         max_momentum: the largest momentum, where a cycle begins and ends.
 
     Returns:
-        A schedule whose method ``momentum(step)`` is the momentum, a schedule too.
+        A schedule without end, whose ``momentum`` is the momentum, a schedule too.
 
     Raises:
         TypeError: if `scale_fn` is no function or cannot be traced.
@@ -220,24 +191,28 @@ def cyclic_lr(  # noqa: PLR0913  torch's arguments
         raise ValueError(
             f"{name}: step_size_up, step_size_down: expected above 0, got {step_size_up}, {down}."
         )
-    size = step_size_up + down
+    up, down = (int(size) if size == int(size) else size for size in (step_size_up, down))
+    size = up + down
     scale = _scale(mode, gamma, scale_fn, scale_mode)
 
     def height(step: jax.Array) -> jax.Array:
+        step = step if isinstance(size, int) else default_float(step)
         place, cycle = step % size, step // size + 1
-        triangle = jnp.where(place <= step_size_up, place / step_size_up, (size - place) / down)
-        return triangle * scale(cycle, step)
+        rising, falling = (default_float(way) for way in (place, size - place))
+        return jnp.where(place <= up, rising / up, falling / down) * scale(cycle, step)
 
     def bind(group: Group) -> Rule:
         group["lr"] = base_lr
         initial = initial_lr(group)
         rule = absolute(lambda step: base_lr + (max_lr - base_lr) * height(step))
-        return rule._replace(begin=lambda lr: initial)  # torch makes it before it takes base_lr
+        rule = rule._replace(begin=lambda lr: initial)  # torch makes it before it takes base_lr
+        if not cycle_momentum:
+            return rule
+        group |= {"max_momentum": max_momentum, "base_momentum": base_momentum}
+        swing = max_momentum - base_momentum
+        return cycling(group, rule, lambda step: max_momentum - swing * height(step))
 
-    def momentum(step: jax.Array) -> jax.Array:
-        return max_momentum - (max_momentum - base_momentum) * height(step)
-
-    return CycleSchedule(None, bind, cycle=momentum if cycle_momentum else None)
+    return Schedule(None, bind)
 
 
 def _scale(
@@ -251,4 +226,4 @@ def _scale(
     check_choice("cyclic_lr", "mode", mode, ("triangular", "triangular2", "exp_range"))
     if mode == "exp_range":
         return lambda cycle, step: power(gamma, step)
-    return lambda cycle, step: 1.0 if mode == "triangular" else 2.0 ** (1 - cycle)
+    return lambda cycle, step: 1.0 if mode == "triangular" else 0.5 ** default_float(cycle - 1)

@@ -88,7 +88,7 @@ def reduce_lr_on_plateau(
         0.05
 
     Torch: ``torch.optim.lr_scheduler.ReduceLROnPlateau``. `min_lr` is one number: there is one
-    group.
+    group. As in torch it is no member of a sequence or a chain.
     """
     name = "reduce_lr_on_plateau"
     check_non_negative(name, lr=lr)

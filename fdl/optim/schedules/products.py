@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from fdl.optim.schedules._rule import (
     Number,
     Schedule,
+    as_count,
     check_count,
     default_float,
     power,
@@ -28,8 +29,9 @@ def multiplicative_lr(lr: Number, lr_lambda: Callable[[jax.Array], Number]) -> S
             any other Python function: ``fdl.optim.tabulate(lr_lambda, steps)``.
 
     Returns:
-        A schedule. It multiplies all factors up to the step at each call: in a long training make
-        it a lookup by :func:`tabulate`.
+        A schedule without end. It multiplies all factors up to the step at each call, in float32
+        with a rounding each: in a long training make it a lookup by :func:`tabulate`, which
+        multiplies in float64.
 
     Raises:
         TypeError: if `lr_lambda` is no function or cannot be traced.
@@ -49,7 +51,7 @@ def multiplicative_lr(lr: Number, lr_lambda: Callable[[jax.Array], Number]) -> S
         "multiplicative_lr",
         lr,
         ratio=factor,
-        entered=lambda base, lr: lr * factor(default_float(0)),
+        entered=lambda base, lr: lr * factor(as_count(0)),
     )
 
 
@@ -64,7 +66,7 @@ def step_lr(lr: Number, step_size: int, gamma: float = 0.1) -> Schedule:
         gamma: :math:`g`.
 
     Returns:
-        A schedule.
+        A schedule without end.
 
     Raises:
         ValueError: if `step_size` is no positive integer, or `lr` is negative.
@@ -98,7 +100,7 @@ def multi_step_lr(lr: Number, milestones: Iterable[int], gamma: float = 0.1) -> 
         gamma: :math:`g`.
 
     Returns:
-        A schedule.
+        A schedule, constant from the last milestone on.
 
     Raises:
         ValueError: if a milestone is no integer from 0, or `lr` is negative.
@@ -116,14 +118,14 @@ def multi_step_lr(lr: Number, milestones: Iterable[int], gamma: float = 0.1) -> 
         check_count("multi_step_lr", milestones=milestone)
     later = sorted(milestone for milestone in counts.elements() if milestone > 0)
 
-    def number(reached: jax.Array) -> jax.Array:
-        return default_float(reached.sum())
+    def passed(step: jax.Array) -> jax.Array:
+        return (jnp.asarray(later, step.dtype) <= step).sum()
 
     return scaling(
         "multi_step_lr",
         lr,
-        ratio=lambda step: power(gamma, number(default_float(later) == step)),
-        growth=lambda step: power(gamma, number(default_float(later) <= step)),
+        ratio=lambda step: power(gamma, passed(step) - passed(step - 1)),
+        growth=lambda step: power(gamma, passed(step)),
         first=gamma ** counts[0],
     )
 
@@ -139,7 +141,7 @@ def constant_lr(lr: Number, factor: float = 1.0 / 3, total_iters: int = 5) -> Sc
         total_iters: :math:`n`, in steps; with 0 the factor stays for ever, as in torch.
 
     Returns:
-        A schedule.
+        A schedule, the base learning rate from step `total_iters` on.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -180,7 +182,7 @@ def linear_lr(
         total_iters: :math:`n`, in steps; with 0 the first factor stays for ever, as in torch.
 
     Returns:
-        A schedule.
+        A schedule, constant from step `total_iters` on.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -198,16 +200,20 @@ def linear_lr(
         raise ValueError(f"linear_lr: start_factor: expected above 0 and to 1, got {start_factor}.")
     if not 0 <= end_factor <= 1:
         raise ValueError(f"linear_lr: end_factor: expected from 0 to 1, got {end_factor}.")
-    rise, size = end_factor - start_factor, total_iters * start_factor
 
-    def ratio(step: jax.Array) -> jax.Array:
-        return jnp.where(step <= total_iters, 1 + rise / (size + (step - 1) * rise), 1.0)
+    def growth(step: jax.Array) -> jax.Array:
+        """The factor as a multiple of the first one."""
+        if total_iters == 0:
+            return jnp.ones_like(default_float(step))
+        done = jnp.minimum(step, total_iters)
+        start, end = (default_float(part) for part in (total_iters - done, done))
+        return (start_factor * start + end_factor * end) / (start_factor * total_iters)
 
     return scaling(
         "linear_lr",
         lr,
-        ratio=ratio,
-        growth=lambda step: 1 + rise * jnp.minimum(step, total_iters) / (size or 1.0),
+        ratio=lambda step: jnp.where(step <= total_iters, growth(step) / growth(step - 1), 1.0),
+        growth=growth,
         first=start_factor,
     )
 
@@ -222,7 +228,7 @@ def exponential_lr(lr: Number, gamma: float) -> Schedule:
         gamma: :math:`g`.
 
     Returns:
-        A schedule.
+        A schedule without end.
 
     Raises:
         ValueError: if `lr` is negative.
@@ -251,7 +257,7 @@ def polynomial_lr(lr: Number, total_iters: int = 5, power: float = 1.0) -> Sched
         power: :math:`p`.
 
     Returns:
-        A schedule.
+        A schedule, 0 from step `total_iters` on.
 
     Raises:
         ValueError: if `total_iters` is no integer from 0, or `lr` is negative.
@@ -267,14 +273,10 @@ def polynomial_lr(lr: Number, total_iters: int = 5, power: float = 1.0) -> Sched
     check_count("polynomial_lr", total_iters=total_iters)
 
     def ratio(step: jax.Array) -> jax.Array:
-        left = (total_iters - step) / (total_iters - step + 1)
-        return jnp.where(step <= total_iters, left**power, 1.0)
+        return jnp.where(step <= total_iters, growth(step) / growth(step - 1), 1.0)
 
-    if total_iters == 0:
-        return scaling("polynomial_lr", lr, ratio=jnp.ones_like, growth=jnp.ones_like)
-    return scaling(
-        "polynomial_lr",
-        lr,
-        ratio=ratio,
-        growth=lambda step: (jnp.maximum(total_iters - step, 0) / total_iters) ** power,
-    )
+    def growth(step: jax.Array) -> jax.Array:
+        left = default_float(jnp.maximum(total_iters - step, 0))
+        return (left / (total_iters or 1.0)) ** (power if total_iters else 0.0)
+
+    return scaling("polynomial_lr", lr, ratio=ratio, growth=growth)

@@ -8,12 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fdl.optim.schedules._rule import (
-    Schedule,
-    begun,
-    check_count,
-    default_float,
-)
+from fdl.optim.schedules._rule import Schedule, begun, check_count, default_float
 
 
 def tabulate(function: Callable[[int], Any], steps: int) -> optax.Schedule:
@@ -61,7 +56,7 @@ def _recursion(schedule: Schedule, steps: int) -> np.ndarray:
         lr, rule = begun(schedule)
 
         def step(lr: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array]:
-            lr = default_float(rule.step(lr, default_float(count)))
+            lr = default_float(rule.step(lr, count))
             return lr, lr
 
         first = default_float(lr)
