@@ -66,38 +66,23 @@ def continue_in_jax(network, optimizer, scheduler, batches) -> None:
     scheduler.load_state_dict(interop.scheduler_to_torch(steps, like=scheduler))
 
 
-def main() -> None:
-    """Trains both runs, tests them once, and compares."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("runs/examples/continue_in_jax"))
-    parser.add_argument("--epochs", type=int, default=5, help="of each of the three parts")
-    arguments = parser.parse_args()
-
-    train, _, test = fdl.data.split(fdl.data.digits(), validation=0.15, test=0.2, seed=0)
-    pixels, labels = train.images.reshape(-1, 64), train.labels.astype(np.int64)
-    parts = [
+def parts_of(train: fdl.data.Dataset, epochs: int) -> list[list]:
+    """The batches of each of the three parts."""
+    data = train.images.reshape(-1, 64), train.labels.astype(np.int64)
+    seeds = [range(part * epochs, (part + 1) * epochs) for part in range(3)]
+    return [
         [
             batch
-            for epoch in range(arguments.epochs)
-            for batch in fdl.data.batches(
-                (pixels, labels), BATCH, seed=part * arguments.epochs + epoch, drop_last=True
-            )
+            for seed in part
+            for batch in fdl.data.batches(data, BATCH, seed=seed, drop_last=True)
         ]
-        for part in range(3)
+        for part in seeds
     ]
-    steps = sum(map(len, parts))
-    weights = interop.to_torch(*fdl.models.mlp([64, 128, 10]).init(jax.random.key(0)))
 
-    stays = torch_side(weights, steps)
-    train_in_torch(*stays, [batch for part in parts for batch in part])
 
-    moves = torch_side(weights, steps)
-    train_in_torch(*moves, parts[0])
-    continue_in_jax(*moves, parts[1])
-    train_in_torch(*moves, parts[2])
-
+def compare(stays, moves, test: fdl.data.Dataset) -> None:
+    """Prints how both runs ended, and how far apart."""
     tested = torch.from_numpy(test.images.reshape(-1, 64))
-    print(f"{steps} steps, a third of them in JAX; accuracy on {len(test.labels)} test digits")
     for name, (network, optimizer, _) in {"stays in PyTorch": stays, "goes over": moves}.items():
         right = (network(tested).argmax(-1).numpy() == test.labels).mean()
         group = optimizer.param_groups[0]
@@ -109,6 +94,30 @@ def main() -> None:
     )
     size = max(weight.abs().max().item() for weight in stays[0].parameters())
     print(f"largest difference of a weight  {difference:.1e} (the largest weight is {size:.2f})")
+
+
+def main() -> None:
+    """Trains both runs, tests them once, and compares."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/examples/continue_in_jax"))
+    parser.add_argument("--epochs", type=int, default=5, help="of each of the three parts")
+    arguments = parser.parse_args()
+
+    train, _, test = fdl.data.split(fdl.data.digits(), validation=0.15, test=0.2, seed=0)
+    parts = parts_of(train, arguments.epochs)
+    steps = sum(map(len, parts))
+    weights = interop.to_torch(*fdl.models.mlp([64, 128, 10]).init(jax.random.key(0)))
+
+    stays = torch_side(weights, steps)
+    train_in_torch(*stays, [batch for part in parts for batch in part])
+
+    moves = torch_side(weights, steps)
+    train_in_torch(*moves, parts[0])
+    continue_in_jax(*moves, parts[1])
+    train_in_torch(*moves, parts[2])
+
+    print(f"{steps} steps, a third of them in JAX; accuracy on {len(test.labels)} test digits")
+    compare(stays, moves, test)
 
     schedule = fdl.optim.one_cycle_lr(LARGEST, total_steps=steps)
     picture = arguments.out / "schedule.png"

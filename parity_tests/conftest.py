@@ -27,6 +27,21 @@ def quick_compilation():
 
 
 @pytest.fixture
+def x64():
+    """Float64 in JAX."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def wide_default():
+    """Float64 of what torch holds in its default dtype: the scalars in optimizers' states."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
 def unrounded():
     """Torch's Muon iterates in the dtype of the gradient, not in bfloat16."""
     with unrounded_muon():

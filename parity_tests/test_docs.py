@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from optimizer_names import FACTORIES
 from samples.catalogue import layers, own_samples
 from samples.summary import deviations
 from samples.table import EXCLUDED, INFOS
@@ -43,15 +44,22 @@ def test_every_row_has_been_compared(rows):
     assert not empty
 
 
+def rows_of(section: str) -> dict[str, str]:
+    """Torch's names and fdl's, from the table of a section of the page of optimizers."""
+    (text,) = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", OPTIMIZERS, re.DOTALL | re.MULTILINE)
+    return dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", text, re.MULTILINE))
+
+
 def test_every_optimizer_has_a_row():
-    names = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", OPTIMIZERS, re.MULTILINE)
-    found = {getattr(torch.optim, theirs): getattr(fdl.optim, ours) for theirs, ours in names}
-    kinds = [kind for kind in vars(torch.optim).values() if isinstance(kind, type)]
-    expected = {kind for kind in kinds if issubclass(kind, torch.optim.Optimizer)}
-    assert found.keys() == expected - {torch.optim.Optimizer}
-    assert all(
-        theirs.__name__.lower() == ours.__name__.replace("_", "") for theirs, ours in found.items()
-    )
+    assert rows_of("The optimizers") == FACTORIES
+    assert all(hasattr(fdl.optim, factory) for factory in FACTORIES.values())
+
+
+def test_every_scheduler_has_a_row():
+    rows = rows_of("Learning rate schedules")
+    assert rows.keys() == {*torch.optim.lr_scheduler.__all__, "SWALR"} - {"LRScheduler"}
+    assert all(hasattr(fdl.optim, ours) for ours in rows.values())
+    assert all(ours.replace("_", "") == theirs.lower() for theirs, ours in rows.items())
 
 
 @pytest.mark.usefixtures("quick_compilation")

@@ -32,6 +32,7 @@ CASES = [
     case("one batch", lr=0.3, max_eval=5),
     case("one batch", lr=0.3, tolerance_grad=1e-2),
     case("one batch", lr=0.3, tolerance_change=1e-3),
+    case("one batch", lr=0.3, tolerance_change=1.0),  # the slope is too small at the end
     case("one batch", lr=1e-3, tolerance_change=1e-4),
     case("one batch", lr=2e-5),  # some curvatures are below 1e-10
     case("one batch", **WOLFE, tolerance_grad=1e-2),
@@ -114,6 +115,18 @@ PLANTED = {
         "slope > -limits.tolerance_change",
         "slope > 0",
         case("one batch", **WOLFE, tolerance_change=1e-3),
+    ),
+    "slope of a fixed step": (
+        "lbfgs",
+        "jnp.where(descends, inner.x + inner.t * d, inner.x)",
+        "inner.x + inner.t * d",
+        case("one batch", lr=0.3, tolerance_change=1.0),
+    ),
+    "evaluation after no step": (
+        "lbfgs",
+        "again = descends & ",
+        "again = ",
+        case("one batch", lr=0.3, tolerance_change=1.0),
     ),
     "decrease": ("strong_wolfe", "DECREASE = 1e-4", "DECREASE = 0.3", case("rosenbrock", **WOLFE)),
     "flatness": ("strong_wolfe", "CURVATURE = 0.9", "CURVATURE = 0.5", case("rosenbrock", **WOLFE)),
@@ -236,6 +249,19 @@ def test_optimum_is_left_alone():
     found, state = stepping(optimizer)(params, optimizer.init(params))
     assert (found["x"] == 1).all()
     assert (state.n_iter, state.func_evals) == (0, 1)
+
+
+def test_the_first_state_can_be_donated():
+    """No two of its fields are one array."""
+    optimizer, params = fdl.optim.lbfgs(), {"x": jnp.zeros(2)}
+
+    @partial(jax.jit, donate_argnums=0)
+    def update(state):
+        value, grads = jax.value_and_grad(valley)(params)
+        return optimizer.update(grads, state, params, value=value, value_fn=valley)
+
+    _, state = update(optimizer.init(params))
+    assert state.step == 1
 
 
 def test_is_a_link_of_a_chain_and_vmaps():

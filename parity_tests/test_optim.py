@@ -1,4 +1,4 @@
-"""The interface of every optimizer: torch's arguments and errors, Optax's ways, one program."""
+"""The interface of every optimizer: torch's errors, Optax's ways, one program."""
 
 import inspect
 import math
@@ -13,26 +13,11 @@ import pytest
 import torch
 from jax.extend.core import jaxprs_in_params
 from nearness import assert_equal, assert_near
+from optimizer_names import FACTORIES
 
 import fdl
 
-TORCH = {
-    "adadelta": torch.optim.Adadelta,
-    "adafactor": torch.optim.Adafactor,
-    "adagrad": torch.optim.Adagrad,
-    "adam": torch.optim.Adam,
-    "adamax": torch.optim.Adamax,
-    "adamw": torch.optim.AdamW,
-    "asgd": torch.optim.ASGD,
-    "lbfgs": torch.optim.LBFGS,
-    "muon": torch.optim.Muon,
-    "nadam": torch.optim.NAdam,
-    "radam": torch.optim.RAdam,
-    "rmsprop": torch.optim.RMSprop,
-    "rprop": torch.optim.Rprop,
-    "sgd": torch.optim.SGD,
-    "sparse_adam": torch.optim.SparseAdam,
-}
+TORCH = {factory: getattr(torch.optim, name) for name, factory in FACTORIES.items()}
 each_optimizer = pytest.mark.parametrize("name", TORCH)
 OF_GRADIENTS = [name for name in TORCH if name != "lbfgs"]
 """Those whose update needs no loss to evaluate; test_lbfgs.py has the same for the other one."""
@@ -40,22 +25,7 @@ each_of_gradients = pytest.mark.parametrize("name", OF_GRADIENTS)
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-# --- arguments
-
-IMPLEMENTATION = {"params", "foreach", "capturable", "differentiable", "fused"}
-OWN = {"muon": ["ns_dtype"]}
-
-
-@each_optimizer
-def test_arguments_and_defaults_are_torchs(name):
-    def defaults(function):
-        parameters = inspect.signature(function).parameters.items()
-        return {k: p.default for k, p in parameters if k not in IMPLEMENTATION}
-
-    found, expected = defaults(getattr(fdl.optim, name)), defaults(TORCH[name])
-    assert list(found) == [*expected, *OWN.get(name, [])]
-    assert {k: found[k] for k in expected} == expected
-
+# --- arguments; test_signatures.py has their names and defaults
 
 BETAS = [{"betas": betas} for betas in ((1.0, 0.9), (0.9, 1.0), (-0.1, 0.9))]
 LR = [{"lr": -0.1}, {"lr": math.nan}]

@@ -9,13 +9,22 @@ import numpy as np
 import optax
 import pytest
 import torch
+from gradient_paths import (
+    STEPS,
+    Arrays,
+    assert_paths,
+    drawn_gradients,
+    fdl_path,
+    leaves,
+    pull,
+    torch_path,
+)
 from nearness import assert_equal
 
 import fdl
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-STEPS = 40
 FEW = 12
 SHAPES = {"late": (2, 3), "never": (2, 3), "often": (3, 2), "seldom": (4, 2), "always": (2, 2)}
 SHARES = {"late": 0.8, "never": 0.0, "often": 0.7, "seldom": 0.3, "always": 1.0}
@@ -42,63 +51,32 @@ def rising(step: Any) -> Any:
     return 0.5 + (step % 7) / 4
 
 
-def problem() -> tuple[dict[str, np.ndarray], ...]:
+def problem() -> tuple[Arrays, Arrays, Arrays]:
     """Parameters, parts of every step's gradients, and at which steps there is a gradient."""
-    generator = np.random.default_rng(0)
-    params = {k: generator.normal(size=s) for k, s in SHAPES.items()}
-    drawn = {k: generator.normal(size=(STEPS, *s)) for k, s in SHAPES.items()}
+    params, drawn = drawn_gradients(SHAPES)
+    generator = np.random.default_rng(1)
     present = {k: generator.random(STEPS) < share for k, share in SHARES.items()}
     present["late"][:9] = False
     return params, drawn, present
 
 
-def pull(value: Any) -> Any:
-    return value / (1 + value * value)
-
-
-def torch_run(name: str) -> tuple[dict[str, np.ndarray], dict[str, dict[str, np.ndarray]]]:
+def torch_run(name: str) -> tuple[Arrays, dict[str, Arrays]]:
     """Every parameter after every step, and the final state of each."""
     optimizer, lr, options = CASES[name]
     start, drawn, present = problem()
-    params = {k: torch.tensor(v).requires_grad_() for k, v in start.items()}
+    params = leaves(start)
     made = optimizer(params.values(), lr=lr, **options)
     schedule = torch.optim.lr_scheduler.LambdaLR(made, rising)
-    path = {k: [] for k in params}
-    for step in range(STEPS):
-        for key, value in params.items():
-            grad = torch.tensor(drawn[key][step]) + pull(value.detach())
-            grad = grad.to_sparse(1) if name == "sparse_adam" else grad
-            value.grad = grad if present[key][step] else None
+
+    def step(number):
         made.step()
         schedule.step()
-        for key, value in params.items():
-            path[key].append(value.detach().numpy().copy())
+
+    path = torch_path(params, drawn, step, present=present, sparse=name == "sparse_adam")
     states = {
         k: {f: v for f, v in made.state[p].items() if v is not None} for k, p in params.items()
     }
-    return (
-        {k: np.stack(v) for k, v in path.items()},
-        {k: {f: np.float64(v) for f, v in state.items()} for k, state in states.items()},
-    )
-
-
-def fdl_run(optimizer) -> tuple[dict[str, jax.Array], Any]:
-    """The same in one jitted scan, and the final state. An absent gradient is NaN."""
-    start, drawn, present = (jax.tree.map(jnp.asarray, tree) for tree in problem())
-
-    def step(carry, now):
-        params, state = carry
-        drawn, present = now
-        grads = jax.tree.map(
-            lambda g, p, here: jnp.where(here, g + pull(p), jnp.nan), drawn, params, present
-        )
-        updates, state = optimizer.update(grads, state, params, present=present)
-        params = optax.apply_updates(params, updates)
-        return (params, state), params
-
-    run = jax.jit(lambda params, state: jax.lax.scan(step, (params, state), (drawn, present)))
-    (_, state), path = run(start, optimizer.init(start))
-    return path, state
+    return path, {k: {f: np.float64(v) for f, v in state.items()} for k, state in states.items()}
 
 
 def ours(name: str, *, wide: bool = True) -> tuple[Any, dict[str, Any]]:
@@ -106,13 +84,6 @@ def ours(name: str, *, wide: bool = True) -> tuple[Any, dict[str, Any]]:
     _, lr, options = CASES[name]
     own = {"ns_dtype": jnp.float64} if name == "muon" and wide else {}
     return getattr(fdl.optim, name), {**options, **own, "lr": lambda step: lr * rising(step)}
-
-
-def assert_paths(path, expected):
-    for step in range(STEPS):
-        assert_equal(
-            {k: v[step] for k, v in path.items()}, {k: v[step] for k, v in expected.items()}
-        )
 
 
 def assert_state(state, expected):
@@ -126,14 +97,6 @@ def assert_state(state, expected):
         assert_equal(got, wanted)
 
 
-@pytest.fixture
-def wide_default():
-    """The dtype of the scalars in torch's state."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.usefixtures("unrounded", "wide_default")
 def test_every_step_and_the_state_equal_torch_where_gradients_come_and_go(name):
@@ -141,7 +104,7 @@ def test_every_step_and_the_state_equal_torch_where_gradients_come_and_go(name):
     expected, states = torch_run(name)
     factory, options = ours(name)
     with jax.enable_x64(True):
-        path, state = fdl_run(fdl.optim.skip_absent(factory, **options))
+        path, state = fdl_path(fdl.optim.skip_absent(factory, **options), *problem())
         assert_paths(path, expected)
         assert_state(state, states)
     *_, present = problem()
@@ -174,26 +137,26 @@ def test_gradients_that_are_none_equal_torch():
 
 
 def test_a_cycled_momentum_goes_on_for_all():
-    """A schedule inside an option, and torch's rate and momentum set by hand."""
+    """A schedule inside an option, and torch's momentum set by hand."""
     params, drawn, present = problem()
-    tensors = {k: torch.tensor(v).requires_grad_() for k, v in params.items()}
+    tensors = leaves(params)
     adam = torch.optim.Adam(tensors.values(), lr=0.02)
-    for step in range(STEPS):
-        adam.param_groups[0]["betas"] = (0.95 - 0.1 * (step % 5) / 5, 0.99)
-        for key, value in tensors.items():
-            value.grad = torch.tensor(drawn[key][step]) + pull(value.detach())
-            value.grad = value.grad if present[key][step] else None
+
+    def step(number):
+        adam.param_groups[0]["betas"] = (0.95 - 0.1 * (number % 5) / 5, 0.99)
         adam.step()
+
+    expected = torch_path(tensors, drawn, step, present=present)
     with jax.enable_x64(True):
         betas = (lambda step: 0.95 - 0.1 * (step % 5) / 5, 0.99)
-        path, _ = fdl_run(fdl.optim.skip_absent(fdl.optim.adam, lr=0.02, betas=betas))
-        last = {k: v[-1] for k, v in path.items()}
-        assert_equal(last, {k: v.detach().numpy() for k, v in tensors.items()})
+        optimizer = fdl.optim.skip_absent(fdl.optim.adam, lr=0.02, betas=betas)
+        path, _ = fdl_path(optimizer, params, drawn, present)
+        assert_paths(path, expected)
 
 
 def test_groups_of_parameters_that_may_be_absent_equal_torch():
     params, drawn, present = problem()
-    tensors = {k: torch.tensor(v).requires_grad_() for k, v in params.items()}
+    tensors = leaves(params)
     tensors["seldom"].requires_grad_(False)
     groups = [
         {"params": [tensors[k] for k in ("never", "always", "seldom")]},
@@ -201,21 +164,20 @@ def test_groups_of_parameters_that_may_be_absent_equal_torch():
     ]
     adamw = torch.optim.AdamW(groups, lr=0.02)
     schedule = torch.optim.lr_scheduler.LambdaLR(adamw, [rising, lambda _: 1.0])
-    for step in range(STEPS):
-        for key, value in tensors.items():
-            grad = torch.tensor(drawn[key][step]) + pull(value.detach())
-            value.grad = grad if present[key][step] and value.requires_grad else None
+
+    def step(number):
         adamw.step()
         schedule.step()
+
+    expected = torch_path(tensors, drawn, step, present=present)
     with jax.enable_x64(True):
         optimizer = fdl.optim.param_groups(
             partial(fdl.optim.skip_absent, fdl.optim.adamw),
             {"[lo]*": {"lr": 0.05, "weight_decay": 0.0}, "seldom": {"frozen": True}},
             lr=lambda step: 0.02 * rising(step),
         )
-        path, state = fdl_run(optimizer)
-        last = {k: v[-1] for k, v in path.items()}
-        assert_equal(last, {k: v.detach().numpy() for k, v in tensors.items()})
+        path, state = fdl_path(optimizer, params, drawn, present)
+        assert_paths(path, expected)
         assert set(state.inner_states["[lo]*"].inner_state.inner) == {"late", "often"}
 
 

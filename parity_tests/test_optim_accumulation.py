@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 import torch
-from nearness import assert_equal
+from nearness import assert_equal, assert_near
 
 import fdl
 
@@ -150,3 +150,26 @@ def test_dtypes_stay(wide):
 def test_bad_arguments(wrong, message):
     with pytest.raises(ValueError, match=f"accumulate: {message}"):
         fdl.optim.accumulate(fdl.optim.sgd(), **wrong)
+
+
+def test_a_gradient_that_is_none_is_refused():
+    optimizer, params = fdl.optim.accumulate(fdl.optim.sgd(), every=2), {"w": jnp.ones(2)}
+    with pytest.raises(ValueError, match=r"accumulate: grads: expected one .*got .*None"):
+        optimizer.update({"w": None}, optimizer.init(params), params)
+
+
+def test_what_is_absent_in_all_batches_is_skipped_as_in_torch():
+    used, spare = (torch.ones(2, requires_grad=True) for _ in range(2))
+    reference = torch.optim.AdamW([used, spare], lr=0.1)
+    inner = fdl.optim.skip_absent(fdl.optim.adamw, lr=0.1)
+    optimizer, params = fdl.optim.accumulate(inner, every=2), {k: jnp.ones(2) for k in "ab"}
+    state = optimizer.init(params)
+    for _ in range(2):
+        (used.sum() / 2).backward()
+        grads = {"a": jnp.ones(2), "b": jnp.zeros(2)}
+        updates, state = optimizer.update(grads, state, params, present={"b": False})
+        params = optax.apply_updates(params, updates)
+    reference.step()
+    expected = {"a": used.detach().numpy(), "b": spare.detach().numpy()}
+    for name, wanted in expected.items():
+        assert_near(params[name], wanted)

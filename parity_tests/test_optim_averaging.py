@@ -42,15 +42,6 @@ CASES = {
 }
 
 
-@pytest.fixture
-def torch_float64():
-    """Torch divides integers, as JAX does here, in its default dtype."""
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(default)
-
-
 def convolutional():
     torch.manual_seed(0)
     return torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.BatchNorm2d(3)).double()
@@ -66,7 +57,7 @@ def as_jax(module):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_update_equals_torchs(case, torch_float64):
+def test_every_update_equals_torchs(case, wide_default):
     options, averaging = CASES[case]
     twin = convolutional()
     reference = AveragedModel(twin, **options)

@@ -28,17 +28,13 @@ OPTIMIZERS: list[tuple[str, str, dict[str, Any]]] = [
 
 
 @pytest.fixture(autouse=True)
-def without_rounding(monkeypatch):
+def without_rounding(monkeypatch, wide_default):
     """Torch keeps a scalar of NAdam in its default dtype, and Muon's matrices in bfloat16."""
 
     def normalized(matrix, coefficients, steps, eps):
         return matrix / matrix.norm().clamp(min=eps)
 
     monkeypatch.setattr(torch.optim._muon, "_zeropower_via_newtonschulz", normalized)
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(default)
 
 
 def gradient(drawn: Any, value: Any) -> Any:

@@ -117,6 +117,21 @@ def test_the_scale_does_not_grow_beyond_what_there_is():
     assert np.isfinite(state.scale)
 
 
+def test_what_overflows_as_it_is_divided_is_skipped_and_not_by_torch():
+    parameter = torch.zeros((), requires_grad=True)
+    reference = torch.optim.SGD([parameter], lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**-10)
+    scaler.scale(parameter)
+    parameter.grad = torch.tensor(1e37)
+    scaler.step(reference)
+    scaler.update()
+    assert parameter.item() == -np.inf
+    optimizer = fdl.optim.grad_scaler(fdl.optim.sgd(0.1), 2.0**-10)
+    params = {"w": jnp.zeros(())}
+    updates, state = optimizer.update({"w": jnp.float32(1e37)}, optimizer.init(params), params)
+    assert (float(updates["w"]), float(state.scale)) == (0, 2.0**-11)
+
+
 def test_scale_of_the_loss():
     params = {"w": jnp.ones(2)}
     plain, scaler = fdl.optim.adam(), fdl.optim.grad_scaler(fdl.optim.adam(), 8.0)
@@ -248,7 +263,8 @@ def test_every_step_equals_torchs_on_wide_copies(name, narrow, master):
 @pytest.mark.parametrize("narrow", ["bfloat16", "float16"])
 def test_large_steps_end_at_the_rounded_copies(narrow):
     """Rounding the sum of parameter and unrounded difference would miss some in a million."""
-    copies, grads = ({"w": jnp.float32(GENERATOR.normal(size=1 << 20))} for _ in range(2))
+    generator = np.random.default_rng(0)
+    copies, grads = ({"w": jnp.float32(generator.normal(size=1 << 20))} for _ in range(2))
     optimizer = fdl.optim.mixed_precision(fdl.optim.sgd(1.0))
 
     @jax.jit
@@ -293,6 +309,15 @@ def test_dtypes_of_the_state(wide, asked, dtype):
         expected = {"w": dtype, "b": max(dtype, "float32") if dtype != "float16" else "float32"}
         for tree in (state.master, after.master, updates, *after.inner[2][1:3]):
             assert {k: v.dtype.name for k, v in tree.items()} == expected
+
+
+def test_parameters_and_a_fresh_state_may_both_be_donated():
+    params = {"w": jnp.ones(2), "b": jnp.ones(2, jnp.bfloat16)}
+    optimizer = fdl.optim.mixed_precision(fdl.optim.sgd(1.0))
+    update = jax.jit(optimizer.update, donate_argnums=(1, 2))
+    grads = jax.tree.map(jnp.zeros_like, params)
+    _, state = update(grads, optimizer.init(params), params)
+    assert jax.tree.all(jax.tree.map(lambda copy: (copy == 1).all(), state.master))
 
 
 def test_updates_of_wide_parameters_are_the_optimizers_own():

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 import torch
-from nearness import assert_near
+from nearness import assert_equal, assert_near
 from trajectories import check_precision, option, unrounded
 
 import fdl
@@ -48,6 +48,54 @@ def test_length_of_average_is_precise_in_float32(beta):
     assert errors.max() <= TOLERANCE.float32(0)
 
 
+# --- half precision
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_hyperparameters_are_not_rounded_to_half_precision(dtype):
+    """Rounded, 0.9 and 1 - 0.9 would not sum to 1, nor momentum 0.9 come to 10 gradients."""
+    params = {"w": jnp.ones(3, dtype)}
+    adam, sgd = fdl.optim.adam(), fdl.optim.sgd(momentum=0.9)
+
+    @jax.jit
+    def run():
+        def step(states, _):
+            moved = [
+                o.update(params, s, params)[1] for o, s in zip((adam, sgd), states, strict=True)
+            ]
+            return tuple(moved), None
+
+        return jax.lax.scan(step, (adam.init(params), sgd.init(params)), length=300)[0]
+
+    mean, buffer = (
+        optax.tree.get(state, field)["w"]
+        for state, field in zip(run(), ("exp_avg", "momentum_buffer"), strict=True)
+    )
+    expected_mean = expected_buffer = np.float32(0)
+    for _ in range(300):
+        mixed = np.float32(0.9) * expected_mean + np.float32(0.1)
+        expected_mean = np.float32(jnp.asarray(mixed, dtype))
+        expected_buffer = np.float32(jnp.asarray(np.float32(0.9) * expected_buffer + 1, dtype))
+    assert mean.dtype == buffer.dtype == jnp.dtype(dtype)
+    assert mean.tolist() == [expected_mean] * 3
+    assert buffer.tolist() == [expected_buffer] * 3
+
+
+# --- Adafactor
+
+
+def test_a_nan_does_not_spoil_the_other_elements_of_a_vector():
+    params, grads = np.ones(3), np.array([1.0, np.nan, 2.0])
+    theirs = torch.tensor(params, requires_grad=True)
+    theirs.grad = torch.tensor(grads)
+    torch.optim.Adafactor([theirs]).step()
+    with jax.enable_x64(True):
+        ours, optimizer = {"w": jnp.asarray(params)}, fdl.optim.adafactor()
+        updates, _ = optimizer.update({"w": jnp.asarray(grads)}, optimizer.init(ours), ours)
+        moved = optax.apply_updates(ours, updates)
+    assert_equal(moved, {"w": theirs.detach().numpy()})
+
+
 # --- ASGD and RMSprop
 
 
@@ -78,6 +126,27 @@ def test_variance_that_rounding_makes_negative_is_not_nan():
     for _ in range(40):
         updates, state = update(grads, state, grads)
         assert np.isfinite(updates["w"]).all()
+
+
+# --- Rprop
+
+
+def test_rprop_leaves_elements_whose_gradient_is_nan_as_torch_does():
+    generator = np.random.default_rng(0)
+    weight = torch.tensor(generator.normal(size=50).astype(np.float32), requires_grad=True)
+    params, optimizer = {"w": jnp.asarray(weight.detach().numpy().copy())}, fdl.optim.rprop()
+    reference = torch.optim.Rprop([weight])
+    state, update = optimizer.init(params), jax.jit(optimizer.update)
+    for _ in range(8):
+        gradient = generator.normal(size=50).astype(np.float32)
+        gradient[generator.random(50) < 0.2] = np.nan
+        weight.grad = torch.tensor(gradient)
+        reference.step()
+        updates, state = update({"w": jnp.asarray(gradient)}, state, params)
+        params = optax.apply_updates(params, updates)
+        assert_near(params["w"], weight.detach().numpy())
+    sizes = reference.state[weight]["step_size"].numpy()
+    assert_near(optax.tree.get(state, "step_size")["w"], sizes)
 
 
 # --- SparseAdam

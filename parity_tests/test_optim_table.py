@@ -4,28 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from optimizer_names import FACTORIES
 from torch.testing._internal.common_optimizers import optim_db
 from trajectories import Option, check_meaning, check_precision, option
 
 import fdl
 
-FACTORIES = {
-    "ASGD": "asgd",
-    "Adadelta": "adadelta",
-    "Adafactor": "adafactor",
-    "Adagrad": "adagrad",
-    "Adam": "adam",
-    "AdamW": "adamw",
-    "Adamax": "adamax",
-    "LBFGS": "lbfgs",
-    "Muon": "muon",
-    "NAdam": "nadam",
-    "RAdam": "radam",
-    "RMSprop": "rmsprop",
-    "Rprop": "rprop",
-    "SGD": "sgd",
-    "SparseAdam": "sparse_adam",
-}
 IMPLEMENTATION = {"foreach", "fused", "capturable", "differentiable"}
 """Arguments that say how torch computes, not what."""
 

@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import torch
 from faults.schedules import cycled, groups, ours_cycled
@@ -19,6 +22,8 @@ from fdl.parity.causes._updates.history import History
 from fdl.parity.causes._updates.kinds import KINDS
 from fdl.parity.causes._updates.rule import trajectory
 from fdl.parity.causes._updates.schedules import fitted, schedules
+
+pytestmark = pytest.mark.usefixtures("wide_default")
 
 STEPS = 12
 NOT_IN_NUMPY = {"foreach", "fused", "capturable", "differentiable"}
@@ -36,14 +41,6 @@ SCHEDULERS = {
     "one cycle": lambda optimizer: schedulers.OneCycleLR(optimizer, 0.1, STEPS),
     "cycles": lambda optimizer: schedulers.CyclicLR(optimizer, 0.1, 0.2, 2, mode="triangular2"),
 }
-
-
-@pytest.fixture(autouse=True)
-def float64_scalars():
-    """Some of torch's optimizers keep scalars in the default dtype."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 def configurations() -> dict[str, tuple[type, dict]]:
@@ -201,3 +198,22 @@ def test_a_recording_knows_groups_and_schedules(tmp_path):
     assert causes(momentum=ours_cycled.momentum) == ("0.bias", "parameter group")
     two = "missing momentum cycle and weight decay"
     assert causes(momentum=0.9, weight_decay=0.1) == ("0.weight", two)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "cause"), [(jnp.nan, "not a number"), (jnp.inf, "infinite")], ids=str
+)
+@pytest.mark.usefixtures("quick_compilation")
+def test_no_option_explains_what_is_not_finite(wrong, cause):
+    lost = optax.stateless(lambda updates, _: jax.tree.map(lambda u: u.at[0].set(wrong), updates))
+    report = fdl.parity.compare(
+        small(),
+        fdl.models.mlp([3, 3]),
+        BATCHES,
+        loss="cross_entropy",
+        optimizer=(torch.optim.SGD, optax.chain(fdl.optim.sgd(), lost)),
+        precisions=["float64"],
+    )
+    first = report.first_divergence
+    assert (first.phase, first.step) == ("update", 1)
+    assert [found.name for found in first.causes] == [cause]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from optimizer_names import FACTORIES
 from samples.catalogue import functions, layers
 
 import fdl
@@ -76,33 +77,14 @@ def test_function(name):
     check(getattr(fdl.functional, name), torch_function(name))
 
 
-OPTIMIZERS = {
-    "ASGD": fdl.optim.asgd,
-    "Adadelta": fdl.optim.adadelta,
-    "Adafactor": fdl.optim.adafactor,
-    "Adagrad": fdl.optim.adagrad,
-    "Adam": fdl.optim.adam,
-    "AdamW": fdl.optim.adamw,
-    "Adamax": fdl.optim.adamax,
-    "LBFGS": fdl.optim.lbfgs,
-    "Muon": fdl.optim.muon,
-    "NAdam": fdl.optim.nadam,
-    "RAdam": fdl.optim.radam,
-    "RMSprop": fdl.optim.rmsprop,
-    "Rprop": fdl.optim.rprop,
-    "SGD": fdl.optim.sgd,
-    "SparseAdam": fdl.optim.sparse_adam,
-}
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", FACTORIES)
 def test_optimizer(name):
-    check(OPTIMIZERS[name], getattr(torch.optim, name))
+    check(getattr(fdl.optim, FACTORIES[name]), getattr(torch.optim, name))
 
 
 def test_every_optimizer_of_torch_is_here():
     kinds = {name: kind for name, kind in vars(torch.optim).items() if isinstance(kind, type)}
-    assert OPTIMIZERS.keys() == {
+    assert FACTORIES.keys() == {
         name for name, kind in kinds.items() if issubclass(kind, torch.optim.Optimizer)
     } - {"Optimizer"}
 

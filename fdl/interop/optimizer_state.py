@@ -157,7 +157,9 @@ def optimizer_to_torch(
         >>> theirs.state[module.bias]["step"]
         tensor(1.)
 
-    Torch: ``optimizer.state_dict()``.
+    Torch: ``optimizer.state_dict()``. What it has no place for is left out: the gradients that
+    ``fdl.optim.accumulate`` has added up so far, the scale of ``fdl.optim.grad_scaler`` and the
+    wide copies of ``fdl.optim.mixed_precision``.
     """
     require("torch", extra="torch", purpose=TO)
     likes = listed(like)

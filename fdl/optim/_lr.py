@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fdl.optim._precision import widely
+
 Betas = tuple[optax.ScalarOrSchedule, float]
 """The decays of two means; torch's schedulers change the first."""
 
@@ -48,15 +50,17 @@ def descent(
     *,
     maximize: bool,
     decoupled: bool = False,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Torch's order: the sign, the L2 penalty, the direction, the decoupled decay, the rate."""
     decay, none = coupled_decay(weight_decay), optax.identity()
-    return optax.chain(
-        ascend(maximize=maximize),
-        none if decoupled else decay,
-        direction,
-        decay if decoupled else none,
-        descend(lr),
+    return widely(
+        optax.chain(
+            ascend(maximize=maximize),
+            none if decoupled else decay,
+            direction,
+            decay if decoupled else none,
+            descend(lr),
+        )
     )
 
 

@@ -47,7 +47,8 @@ def accumulate(
         last of the gradients.
 
     Raises:
-        ValueError: if `every` is below 1 or `reduction` is another word.
+        ValueError: if `every` is below 1 or `reduction` is another word; from the update, for a
+            gradient that is None.
 
     Example:
         >>> import fdl, jax.numpy as jnp
@@ -61,8 +62,11 @@ def accumulate(
         [0.0, -0.2]
 
     Torch: the loop that calls ``(loss / k).backward()`` k times (``loss.backward()`` with "sum"),
-    then ``optimizer.step()`` and ``optimizer.zero_grad()``. To see many rows in one step, with less
-    memory, there is ``fdl.train.make_step(..., micro_batches=k)``.
+    then ``optimizer.step()`` and ``optimizer.zero_grad()``. For a parameter without gradient, to
+    which torch adds nothing, give zeros; :func:`fdl.optim.skip_absent` inside skips what
+    ``present=`` says with the last of the gradients, which should be False for what was absent in
+    all. To see many rows in one step, with less memory, there is
+    ``fdl.train.make_step(..., micro_batches=k)``.
     """
     if every < 1:
         raise ValueError(f"accumulate: every: expected 1 or more, got {every}.")
@@ -75,6 +79,7 @@ def accumulate(
         return AccumulateState(no_steps(), optax.tree.zeros_like(params), optimizer.init(params))
 
     def update(updates, state, params=None, **extra_args):
+        _check_gradients(updates, state.grad)
         grad = jax.tree.map(lambda total, g: total + g / parts, state.grad, updates)
         due = state.micro_step + 1 == every
         updates, inner = updated_if(due, optimizer, grad, state.inner, params, **extra_args)
@@ -82,3 +87,12 @@ def accumulate(
         return updates, AccumulateState((state.micro_step + 1) % every, rest, inner)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _check_gradients(grads: optax.Updates, like: optax.Updates) -> None:
+    found, expected = jax.tree.structure(grads), jax.tree.structure(like)
+    if found != expected:
+        raise ValueError(
+            f"accumulate: grads: expected one for each parameter, {expected}, got {found}. Give "
+            "zeros for what is None, and tell fdl.optim.skip_absent by present=."
+        )

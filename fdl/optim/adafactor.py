@@ -1,6 +1,7 @@
 """Adafactor."""
 
 import math
+from functools import reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +10,9 @@ import optax
 
 from fdl.optim._lr import ascend, at_step, check_non_negative, is_known, is_off
 from fdl.optim._moments import as_float, next_step, no_steps
+
+SHORT = 16
+"""Axes to this size are summed element by element: XLA's reduction is made for long ones."""
 
 
 class AdafactorState(NamedTuple):
@@ -107,7 +111,7 @@ def _normalized_by_factors(
 
     def init(params):
         def mean(axis):
-            return jax.tree.map(lambda p: _mean(jnp.zeros_like(p), axis), params)
+            return jax.tree.map(lambda p: _factor(jnp.zeros_like(p), axis), params)
 
         variance = jax.tree.map(lambda p: None if p.ndim > 1 else jnp.zeros_like(p), params)
         return AdafactorState(no_steps(), mean(-1), mean(-2), variance)
@@ -115,13 +119,13 @@ def _normalized_by_factors(
     def update(updates, state, params=None):
         del params
         step = next_step(state.step)
-        weight = as_float(step) ** beta2_decay
+        weight = as_float(step) ** as_float(beta2_decay)
 
         def moved(old, new):
             return None if new is None else _interpolated(old, new, weight.astype(new.dtype))
 
         def moved_mean(old, axis):
-            return jax.tree.map(lambda g, v: moved(v, _mean(g * g, axis)), updates, old)
+            return jax.tree.map(lambda g, v: moved(v, _factor(g * g, axis)), updates, old)
 
         rows, columns = moved_mean(state.row_var, -1), moved_mean(state.col_var, -2)
         variance = jax.tree.map(
@@ -131,9 +135,9 @@ def _normalized_by_factors(
         def clipped(g, row, column, v):
             least = float(jnp.finfo(g.dtype).eps) if eps1 is None else eps1
             if v is None:
-                v = row * column / jnp.maximum(row.mean(-2, keepdims=True), least)
+                v = row / jnp.maximum(_mean(row, -2), least) * column
             update = g * jax.lax.rsqrt(jnp.maximum(v, least * least))
-            return update / jnp.maximum(1, _root_mean_square(update) / d)
+            return update / _at_least(1, _root_mean_square(update) / d)
 
         updates = jax.tree.map(clipped, updates, rows, columns, variance)
         return updates, AdafactorState(step, rows, columns, variance)
@@ -157,11 +161,11 @@ def _relative_step(
         largest = jnp.minimum(as_float(now), as_float(count) ** -0.5)
 
         def descended(update, p):
-            size = jnp.maximum(eps2, _root_mean_square(p))
+            size = _at_least(eps2, _root_mean_square(p))
             update = -(size * largest.astype(p.dtype)) * update
             if is_off(weight_decay):
                 return update
-            return update - jnp.asarray(now * weight_decay, p.dtype) * p
+            return update - (as_float(now) * as_float(weight_decay)).astype(p.dtype) * p
 
         updates = jax.tree.map(descended, updates, params)
         return updates, optax.ScaleByScheduleState(count)
@@ -175,8 +179,20 @@ def _interpolated(start: jax.Array, end: jax.Array, weight: jax.Array) -> jax.Ar
     return jnp.where(weight < 0.5, start + weight * way, end - (1 - weight) * way)
 
 
-def _mean(array: jax.Array, axis: int) -> jax.Array | None:
-    return array.mean(axis, keepdims=True) if array.ndim > 1 else None
+def _factor(array: jax.Array, axis: int) -> jax.Array | None:
+    return _mean(array, axis) if array.ndim > 1 else None
+
+
+def _mean(array: jax.Array, axis: int) -> jax.Array:
+    size = array.shape[axis]
+    if not 1 <= size <= SHORT:
+        return array.mean(axis, keepdims=True)
+    return reduce(jnp.add, jnp.split(array, size, axis)) / size
+
+
+def _at_least(least: float, value: jax.Array) -> jax.Array:
+    """The larger of two; of a NaN, the bound, so that one element does not spoil the others."""
+    return jnp.where(value > least, value, least)
 
 
 def _root_mean_square(array: jax.Array) -> jax.Array:

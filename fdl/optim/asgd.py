@@ -8,6 +8,7 @@ import optax
 
 from fdl.optim._lr import ascend, check_non_negative, coupled_decay, rate
 from fdl.optim._moments import as_float, next_step, no_steps
+from fdl.optim._precision import widely
 
 
 class ASGDState(NamedTuple):
@@ -75,10 +76,12 @@ def asgd(
     Journal on Control and Optimization, 1992.
     """
     check_non_negative("asgd", lr=lr, weight_decay=weight_decay)
-    return optax.chain(
-        ascend(maximize=maximize),
-        coupled_decay(weight_decay),
-        _averaged_descent(lr, lambd, alpha, t0),
+    return widely(
+        optax.chain(
+            ascend(maximize=maximize),
+            coupled_decay(weight_decay),
+            _averaged_descent(lr, lambd, alpha, t0),
+        )
     )
 
 

@@ -78,8 +78,9 @@ def grad_scaler(
         ([0.0, 0.0], 4.0)
 
     Torch: ``torch.amp.GradScaler``: its ``unscale_``, ``step`` and ``update`` in one. It holds the
-    scale in float32. For gradients that are added up before a step, put it inside
-    :func:`accumulate`, as torch's loop does.
+    scale in float32. It looks for overflow before it divides: once the scale is below 1, it goes on
+    with gradients that the division makes infinite, which are skipped here. For gradients that are
+    added up before a step, put it inside :func:`accumulate`, as torch's loop does.
 
     Source: Micikevicius et al., "Mixed Precision Training", ICLR 2018.
     """

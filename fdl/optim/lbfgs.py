@@ -167,21 +167,23 @@ def lbfgs(
 
 def _init(params: optax.Params, *, history_size: int) -> LBFGSState:
     x, _ = ravel_pytree(params)
-    vector, scalar, none = jnp.zeros_like(x), jnp.zeros((), x.dtype), no_steps()
-    pairs = jnp.zeros((history_size, x.size), x.dtype)
+
+    def zeros(*shape):  # an array of its own for each field, which may be donated
+        return jnp.zeros(shape, x.dtype)
+
     return LBFGSState(
-        step=none,
-        func_evals=none,
-        n_iter=none,
-        d=vector,
-        t=scalar,
-        old_dirs=pairs,
-        old_stps=pairs,
-        ro=jnp.zeros(history_size, x.dtype),
-        num_old=none,
+        step=no_steps(),
+        func_evals=no_steps(),
+        n_iter=no_steps(),
+        d=zeros(x.size),
+        t=zeros(),
+        old_dirs=zeros(history_size, x.size),
+        old_stps=zeros(history_size, x.size),
+        ro=zeros(history_size),
+        num_old=no_steps(),
         H_diag=jnp.ones((), x.dtype),
-        prev_flat_grad=vector,
-        prev_loss=scalar,
+        prev_flat_grad=zeros(x.size),
+        prev_loss=zeros(),
     )
 
 
@@ -213,11 +215,8 @@ def _iteration(
     inner = inner._replace(
         t=jnp.where(state.n_iter == 0, first, lr), iterations=inner.iterations + 1
     )
-    inner = jax.lax.cond(
-        slope > -limits.tolerance_change,
-        lambda: inner._replace(stop=jnp.ones((), bool)),
-        lambda: _judged(move(inner, d, slope), d, loss, limits),
-    )
+    descends = ~(slope > -limits.tolerance_change)
+    inner = _judged(move(inner, d, slope, descends), descends, d, loss, limits)
     return inner, state._replace(
         n_iter=state.n_iter + 1, d=d, t=inner.t, prev_flat_grad=grad, prev_loss=loss
     )
@@ -263,19 +262,29 @@ def _direction(state: LBFGSState, grad: jax.Array) -> jax.Array:
 
 
 def _fixed_step(
-    evaluate: Callable, limits: _Limits, inner: _Inner, d: jax.Array, slope: jax.Array
+    evaluate: Callable,
+    limits: _Limits,
+    inner: _Inner,
+    d: jax.Array,
+    slope: jax.Array,
+    descends: jax.Array,
 ) -> _Inner:
     """Moves by the step as it is; after the last iteration nobody asks for the loss."""
     del slope
-    x = inner.x + inner.t * d
-    again = inner.iterations != limits.max_iter
+    x = jnp.where(descends, inner.x + inner.t * d, inner.x)
+    again = descends & (inner.iterations != limits.max_iter)
     loss, grad = jax.lax.cond(again, evaluate, lambda x: (inner.loss, inner.grad), x)
     evaluations = inner.evaluations + again.astype(jnp.int32)
     return inner._replace(x=x, loss=loss, grad=grad, evaluations=evaluations)
 
 
 def _searched_step(
-    evaluate: Callable, limits: _Limits, inner: _Inner, d: jax.Array, slope: jax.Array
+    evaluate: Callable,
+    limits: _Limits,
+    inner: _Inner,
+    d: jax.Array,
+    slope: jax.Array,
+    descends: jax.Array,
 ) -> _Inner:
     """Moves to where the line search ends."""
 
@@ -283,22 +292,28 @@ def _searched_step(
         loss, grad = evaluate(inner.x + t * d)
         return Point(t, loss, grad, grad @ d)
 
-    start = Point(jnp.zeros_like(slope), inner.loss, inner.grad, slope)
-    left = limits.max_eval - inner.evaluations
-    point, evaluations = strong_wolfe(line, start, inner.t, _largest(d), left)
-    return inner._replace(
-        x=inner.x + point.t * d,
-        loss=point.value,
-        grad=point.grad,
-        t=point.t,
-        evaluations=inner.evaluations + evaluations,
-    )
+    def search():
+        start = Point(jnp.zeros_like(slope), inner.loss, inner.grad, slope)
+        left = limits.max_eval - inner.evaluations
+        point, evaluations = strong_wolfe(line, start, inner.t, _largest(d), left)
+        return inner._replace(
+            x=inner.x + point.t * d,
+            loss=point.value,
+            grad=point.grad,
+            t=point.t,
+            evaluations=inner.evaluations + evaluations,
+        )
+
+    return jax.lax.cond(descends, search, lambda: inner)
 
 
-def _judged(inner: _Inner, d: jax.Array, previous_loss: jax.Array, limits: _Limits) -> _Inner:
-    """Whether to stop, after an iteration that moved."""
+def _judged(
+    inner: _Inner, descends: jax.Array, d: jax.Array, previous_loss: jax.Array, limits: _Limits
+) -> _Inner:
+    """Whether to stop, after an iteration that moved or found no direction to descend."""
     stop = (
-        (inner.iterations >= limits.max_iter)
+        ~descends
+        | (inner.iterations >= limits.max_iter)
         | (inner.evaluations >= limits.max_eval)
         | (_largest(inner.grad) <= limits.tolerance_grad)
         | (_largest(d * inner.t) <= limits.tolerance_change)

@@ -40,7 +40,8 @@ def mixed_precision(
 
     The updates are wide, and ``optax.apply_updates`` rounds the sum, not the update: the parameters
     come out as the rounded wide copy, to the last bit (unless one step makes a parameter some ten
-    thousand times smaller, and the difference has no place in the wide dtype).
+    thousand times smaller, and the difference has no place in the wide dtype). A parameter that is
+    not finite in the narrow dtype, as beyond 65504 in float16, stays so whatever its copy does.
 
     Args:
         optimizer: any Optax transform.
@@ -89,7 +90,8 @@ def mixed_precision(
 
     def init(params):
         wide = widened(params)
-        return MixedPrecisionState(wide if master_weights else None, optimizer.init(wide))
+        master = jax.tree.map(jnp.copy, wide) if master_weights else None  # a step may donate both
+        return MixedPrecisionState(master, optimizer.init(wide))
 
     def update(updates, state, params=None, **extra_args):
         if params is None:

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 
 from fdl.optim._lr import check_non_negative, coupled_decay, descend, rate
 from fdl.optim._moments import average, next_step, no_steps
+from fdl.optim._precision import widely
 
 
 class MuonState(NamedTuple):
@@ -99,11 +100,13 @@ def muon(
         found = _orthogonalized(matrix, ns_coefficients, ns_steps, eps, ns_dtype)
         return math.sqrt(ratio) * found
 
-    return optax.chain(
-        _momentum(momentum, nesterov=nesterov),
-        optax.stateless_with_tree_map(lambda update, _: orthogonal(update)),
-        coupled_decay(weight_decay),  # after the orthogonalisation, it is decoupled from it
-        descend(lr),
+    return widely(
+        optax.chain(
+            _momentum(momentum, nesterov=nesterov),
+            optax.stateless_with_tree_map(lambda update, _: orthogonal(update)),
+            coupled_decay(weight_decay),  # after the orthogonalisation, it is decoupled from it
+            descend(lr),
+        )
     )
 
 

@@ -60,8 +60,9 @@ def rprop(
         >>> [round(u, 3) for u in updates["w"].tolist()]
         [-0.12, 0.12]
 
-    Torch: ``torch.optim.Rprop``. Torch too reads `lr` at the first step only. A parameter without
-    gradient needs :func:`fdl.optim.skip_absent` to be skipped.
+    Torch: ``torch.optim.Rprop``. Torch too reads `lr` at the first step only, and leaves an element
+    as it is whose gradient is NaN. A parameter without gradient needs
+    :func:`fdl.optim.skip_absent` to be skipped.
 
     Source: Riedmiller and Braun, "A Direct Adaptive Method for Faster Backpropagation Learning: The
     RPROP Algorithm", ICNN 1993.
@@ -88,7 +89,7 @@ def _own_steps(
         factor = jnp.where(turn > 0, grown, shrunk).astype(size.dtype)
         # XLA computes this once for both who read it; clipped after the choice, twice, from copies
         return jnp.where(
-            turn == 0, jnp.clip(size, *step_sizes), jnp.clip(size * factor, *step_sizes)
+            jnp.abs(turn) > 0, jnp.clip(size * factor, *step_sizes), jnp.clip(size, *step_sizes)
         )
 
     def update(updates, state, params=None):
@@ -96,7 +97,12 @@ def _own_steps(
         turns = jax.tree.map(lambda g, previous: g * previous, updates, state.prev)
         sizes = jax.tree.map(resized, state.step_size, turns)
         kept = jax.tree.map(lambda g, turn: jnp.where(turn < 0, 0, g), updates, turns)
-        updates = jax.tree.map(lambda g, size: -jnp.sign(g) * size, kept, sizes)
+        updates = jax.tree.map(lambda g, size: -_sign(g) * size, kept, sizes)
         return updates, RpropState(next_step(state.step), kept, sizes)
 
     return optax.GradientTransformation(init, update)
+
+
+def _sign(gradient: jax.Array) -> jax.Array:
+    """Torch's sign, which is 0 for NaN."""
+    return jnp.where(jnp.isnan(gradient), 0, jnp.sign(gradient))

@@ -71,9 +71,7 @@ def sparse_adam(
     """
     check_positive("sparse_adam", lr=lr, eps=eps)
     check_betas("sparse_adam", betas)
-    return optax.with_extra_args_support(
-        descent(_momentum_of_rows(betas, eps), lr, maximize=maximize)
-    )
+    return descent(_momentum_of_rows(betas, eps), lr, maximize=maximize)
 
 
 def _momentum_of_rows(betas: Betas, eps: float) -> optax.GradientTransformationExtraArgs:

@@ -26,7 +26,8 @@ def update_bn(
     were averaged need it: the statistics of the last weights are not theirs.
 
     Args:
-        model: from :func:`fdl.as_model`, with fdl's layers.
+        model: from :func:`fdl.as_model`, with fdl's layers; its ``apply`` without a ``jax.jit`` of
+            one's own, which would run what it compiled for training.
         params: the weights to compute for.
         buffers: of the model; other layers' are updated as in any pass in training.
         batches: inputs, or tuples whose first element is the input.

@@ -34,7 +34,7 @@ def updated(evidence: Evidence, anatomy: Anatomy, options: dict[str, Any]) -> li
     """The hypotheses about the optimizer that reproduce the candidate's parameters."""
     key, groups = evidence.first.name, anatomy.optimizer["groups"]
     kind = anatomy.optimizer["name"]
-    if kind not in KINDS:
+    if kind not in KINDS or not math.isfinite(evidence.first.error):
         return []
     own = next((i for i, group in enumerate(groups) if key in group["names"]), None)
     ways = [history(evidence.history, key, options, index) for index in range(len(groups))]
