@@ -20,6 +20,7 @@ from nearness import assert_equal, distances
 from schedule_cases import NAMED, TORCH, Case
 
 from fdl import interop
+from fdl.parity import TOLERANCE
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -88,7 +89,9 @@ def test_every_optimizer_and_every_scheduler_is_among_them():
 def test_a_run_that_goes_over_and_back_is_one_that_stays(run, record_property):
     with torch_in_float64(), jax.enable_x64(True):
         ours = FdlSide(run)
-        record_property("worst", max(from_torch_and_back(run, ours), from_fdl_and_back(run, ours)))
+        worst = max(from_torch_and_back(run, ours), from_fdl_and_back(run, ours))
+    record_property("worst", worst)
+    assert worst <= TOLERANCE.float64
 
 
 def from_torch_and_back(run, ours):

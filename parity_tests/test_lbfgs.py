@@ -216,7 +216,10 @@ def test_state_has_torchs_names_and_values(chosen):
 
 def test_first_step_is_no_longer_than_the_gradient():
     optimizer, params = fdl.optim.lbfgs(max_iter=1), {"x": jnp.ones(1)}
-    loss = lambda params: (0.05 * params["x"] ** 2).sum()  # noqa: E731
+
+    def loss(params):
+        return (0.05 * params["x"] ** 2).sum()
+
     updates, _ = optimizer.update(
         jax.grad(loss)(params), optimizer.init(params), params, value=loss(params), value_fn=loss
     )

@@ -31,7 +31,7 @@ class _StandIn:
     def step(self) -> None:
         """Does nothing; schedulers ask whether it has been called."""
 
-    step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]
+    vars(step)["_wrapped_by_lr_sched"] = True
 
 
 def scheduler_from_torch(source: LRScheduler | Mapping[str, Any]) -> int:
