@@ -93,7 +93,7 @@ def as_model(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
         _listened(module, keep)(*inputs, **named)
         return outputs
 
-    return Model(init, apply, trace)
+    return Model(init, apply, trace, _tied(abstract))
 
 
 def put_back(params: Any, buffers: Any, updated: Any) -> tuple[Any, Any]:
@@ -124,6 +124,25 @@ def _listened(module: nnx.Module, *sinks: Sink) -> Callable[..., Any]:
             return module(*inputs, **named)
 
     return call
+
+
+def _tied(module: nnx.Module) -> dict[str, str]:
+    """The further names of variables that stand in the module more than once."""
+    first: dict[int, str] = {}
+    tied: dict[str, str] = {}
+
+    def walk(part: nnx.Module, prefix: str) -> None:
+        for name, value in sorted(vars(part).items()):
+            if isinstance(value, nnx.Variable):
+                here = f"{prefix}{name}"
+                known = first.setdefault(id(value), here)
+                if known != here:
+                    tied[here] = known
+            elif isinstance(value, nnx.Module):
+                walk(value, f"{prefix}{name}.")
+
+    walk(module, "")
+    return tied
 
 
 def _name(path: tuple[Any, ...]) -> str:

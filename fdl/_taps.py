@@ -97,6 +97,11 @@ def is_listening() -> bool:
     return _listening.get()
 
 
+def is_intercepted() -> bool:
+    """Whether somebody is handed the outputs of modules."""
+    return _names.get() is not None
+
+
 def tap_input(name: str, x: Any) -> Any:
     """Names what a module is given: :func:`tap` under the module's name with :data:`GIVEN`."""
     return tap(f"{GIVEN}{name}", x)

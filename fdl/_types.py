@@ -1,6 +1,7 @@
 """The three names that everything in fdl is written against."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +28,8 @@ class Model(NamedTuple):
             :func:`fdl.put_back`.
         trace: same arguments as ``apply``, returns ``{module name: output}``. The network itself is
             ``""``; the k-th call of one module (k > 1) is ``"name#k"``.
+        tied: further names that torch's ``state_dict`` has for a tensor that the network uses
+            twice, with the name that it has here: ``{"fc.weight": "embedding.weight"}``.
 
     Torch: ``torch.func.functional_call``, made functional in its buffers too.
     """
@@ -34,3 +37,4 @@ class Model(NamedTuple):
     init: Callable[[Key[Array, ""]], tuple[Params, Buffers]]
     apply: Callable[..., tuple[Any, Buffers]]
     trace: Callable[..., dict[str, Any]]
+    tied: Mapping[str, str] = MappingProxyType({})

@@ -15,7 +15,13 @@ from fdl.interop.state_dict import divide
 from fdl.interop.tensors import from_numpy
 
 
-def save_safetensors(path: str | os.PathLike[str], params: Params, buffers: Buffers) -> None:
+def save_safetensors(
+    path: str | os.PathLike[str],
+    params: Params,
+    buffers: Buffers,
+    *,
+    like: Model | None = None,
+) -> None:
     """Writes parameters and buffers to one file that torch reads as a ``state_dict``.
 
     The file appears under its name only when it is whole. Integers are written as int64, as torch
@@ -25,6 +31,8 @@ def save_safetensors(path: str | os.PathLike[str], params: Params, buffers: Buff
         path: ends in ``.safetensors`` by custom.
         params: as a model's ``init`` gives them.
         buffers: likewise.
+        like: the model that they are of; needed where it ties weights, which torch expects under
+            each of their names.
 
     Raises:
         ValueError: if a name is both a parameter and a buffer.
@@ -37,6 +45,7 @@ def save_safetensors(path: str | os.PathLike[str], params: Params, buffers: Buff
             f"{sorted(both)}."
         )
     arrays = {name: np.asarray(array) for name, array in {**params, **buffers}.items()}
+    arrays |= {alias: arrays[name] for alias, name in ({} if like is None else like.tied).items()}
     arrays = {n: a.astype(np.int64) if a.dtype == np.int32 else a for n, a in arrays.items()}
     with replacing(path) as temporary:
         save_file(arrays, temporary, metadata={"format": "pt"})

@@ -1,0 +1,1 @@
+"""Every factory of fdl.models beside its torch counterpart: a file for each family."""

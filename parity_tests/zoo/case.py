@@ -1,0 +1,43 @@
+"""What a case is: a network of fdl.models, its counterpart in torch, and one batch for both."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+import fdl
+
+
+class Case(NamedTuple):
+    """A model and its counterpart.
+
+    Attributes:
+        model: makes the fdl side.
+        twin: makes the torch side: torchvision's or transformers' own class where they have it.
+        loss: as :func:`fdl.parity.compare` takes it.
+        batch: ``(*inputs, target)``, small.
+        counterpart: what the twin is, for the page of models: ``"torchvision.models.resnet18"``.
+        steps: training steps that are compared.
+        heavy: whether the training steps are compared in the nightly run only.
+    """
+
+    model: Callable[[], fdl.Model]
+    twin: Callable[[], torch.nn.Module]
+    loss: Any
+    batch: tuple[np.ndarray, ...]
+    counterpart: str
+    steps: int = 20
+    heavy: bool = False
+
+
+def classified(*shape: int, classes: int = 10) -> tuple[np.ndarray, ...]:
+    """Normal inputs of a shape, and a class for each."""
+    generator = np.random.default_rng(0)
+    return generator.normal(size=shape), generator.integers(0, classes, shape[0])
+
+
+def regressed(shape: tuple[int, ...], out: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    """Uniform inputs of a shape, and targets of another."""
+    generator = np.random.default_rng(0)
+    return generator.uniform(size=shape), generator.uniform(size=out)
