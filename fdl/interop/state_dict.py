@@ -78,8 +78,8 @@ def divide(what: str, arrays: Mapping[str, jax.Array], like: Model) -> tuple[Par
     A tied tensor may come under any of its names, or under several.
 
     Raises:
-        ValueError: if any key is missing, unexpected or misshapen; the error lists all of them. Also
-            if two names of a tied tensor hold different values.
+        ValueError: if any key is missing, unexpected or misshapen; the error lists all of them. If
+            two names of a tied tensor hold different values.
         TypeError: if an integer stands where the model has a float, or the other way round.
     """
     params, buffers = jax.eval_shape(like.init, jax.random.key(0))

@@ -1,0 +1,160 @@
+"""Every network of fdl.models: equal to its counterpart over training, true to the protocol."""
+
+import inspect
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from jax import export
+from nearness import assert_equal, assert_near
+from safetensors.torch import load_file
+from zoo.case import Case
+from zoo.catalogue import CASES, factories, factory_of, firsts
+
+import fdl
+from fdl.parity._record import cast, leaves
+
+LIGHT = [name for name, case in CASES.items() if not case.heavy]
+FIRSTS = firsts(heavy=False)
+NIGHTLY = pytest.mark.nightly
+
+
+def some(names: list[str], *, nightly: list[str]) -> Any:
+    """Runs for these cases, the nightly ones in the nightly run."""
+    late = [pytest.param(CASES[name], id=name, marks=NIGHTLY) for name in nightly]
+    return pytest.mark.parametrize(
+        "case", [*(pytest.param(CASES[name], id=name) for name in names), *late]
+    )
+
+
+every_case = some(LIGHT, nightly=[name for name in CASES if name not in LIGHT])
+every_factory = some(
+    FIRSTS,
+    nightly=[n for n in firsts(heavy=True) if factory_of(n) not in map(factory_of, FIRSTS)],
+)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def test_every_factory_has_a_case():
+    assert {factory_of(name) for name in CASES} == set(factories())
+
+
+@every_case
+def test_meaning_over_training(case, record_property):
+    check(case, "float64", record_property)
+
+
+@some(FIRSTS, nightly=[name for name in CASES if name not in FIRSTS])
+def test_precision_over_training(case, record_property):
+    check(case, "float32", record_property)
+
+
+def check(case: Case, precision: str, record_property: Any) -> None:
+    report = fdl.parity.compare(
+        case.twin(),
+        case.model(),
+        [case.batch],
+        loss=case.loss,
+        optimizer=(lambda p: torch.optim.AdamW(p, lr=1e-3), fdl.optim.adamw(1e-3)),
+        steps=case.steps,
+        precisions=[precision],
+    )
+    assert report.equal, report
+    assert {row.kind for row in report.rows} >= {"output", "loss", "gradient", "parameter"}
+    assert max(row.step for row in report.rows) == case.steps
+    record_property("network", (name_of(case), precision, case.steps, worst(report, precision)))
+
+
+def name_of(case: Case) -> str:
+    (name,) = (name for name, other in CASES.items() if other is case)
+    return name
+
+
+def worst(report: fdl.parity.Report, precision: str) -> float:
+    return max(row.error for row in report.rows if row.precision == precision)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_keys_and_shapes_are_torchs(case):
+    model = case.model()
+    params, buffers = jax.eval_shape(model.init, jax.random.key(0))
+    with torch.device("meta"):
+        twin = case.twin()
+    named = {**params, **buffers}
+    named |= {alias: named[name] for alias, name in model.tied.items()}
+    assert {k: x.shape for k, x in named.items()} == {
+        k: tuple(t.shape) for k, t in twin.state_dict().items()
+    }
+    assert params.keys() == dict(twin.named_parameters()).keys()
+
+
+@every_factory
+def test_safetensors_of_fdl_load_into_torch(case, tmp_path):
+    model, twin = case.model(), case.twin().to(torch.float64).eval()
+    inputs = cast(case.batch[:-1], "float64")
+    with jax.enable_x64(True):
+        params, buffers = jax.jit(model.init)(jax.random.key(0))
+        fdl.interop.save_safetensors(tmp_path / "w.safetensors", params, buffers, like=model)
+        ours, _ = jax.jit(model.apply)(params, buffers, *map(jnp.asarray, inputs))
+    twin.load_state_dict(load_file(tmp_path / "w.safetensors"), strict=True)
+    with torch.no_grad():
+        theirs = twin(*map(torch.tensor, inputs))
+    assert_equal(dict(leaves(ours)), {name: tensor.numpy() for name, tensor in leaves(theirs)})
+    with jax.enable_x64(True):
+        again = fdl.interop.load_safetensors(tmp_path / "w.safetensors", like=model)
+    jax.tree.map(np.testing.assert_array_equal, again, (params, buffers))
+
+
+def inputs_of(case: Case) -> list[jax.Array]:
+    return [jnp.asarray(x) for x in cast(case.batch[:-1], "float32")]
+
+
+@every_factory
+@pytest.mark.usefixtures("quick_compilation")
+def test_protocol(case):
+    model = case.model()
+    assert list(inspect.signature(model.init).parameters) == ["key"]
+    for function in (model.apply, model.trace):
+        names = list(inspect.signature(function).parameters)
+        assert names == ["params", "buffers", "inputs", "train", "key", "named"]
+
+    params, buffers = jax.jit(model.init)(jax.random.key(0))
+    arguments = (params, buffers, inputs_of(case))
+    before = jax.tree.map(np.array, arguments)
+    key = jax.random.key(1)
+    for train in (False, True):
+        traces = []
+
+        @jax.jit
+        def jitted(params, buffers, inputs, train=train, traces=traces):
+            traces.append(1)
+            return model.apply(params, buffers, *inputs, train=train, key=key)
+
+        eager = model.apply(params, buffers, *arguments[2], train=train, key=key)
+        first, second = jitted(*arguments), jitted(*arguments)
+        assert len(traces) == 1
+        jax.tree.map(np.testing.assert_array_equal, first, second)
+        jax.tree.map(assert_near, first, eager)
+    jax.tree.map(np.testing.assert_array_equal, arguments, before)
+
+
+@every_factory
+def test_training_step_lowers_for_cuda_and_tpu(case):
+    model = case.model()
+    loss = case.loss[1] if isinstance(case.loss, tuple) else getattr(fdl.functional, case.loss)
+    optimizer = fdl.optim.adamw()
+    step = fdl.train.make_step(fdl.train.supervised(model, loss), optimizer)
+    key = jax.random.key(0)
+    state = jax.eval_shape(
+        lambda key: fdl.train.init_state(*model.init(key), optimizer, key=key), key
+    )
+    target = jnp.asarray(*cast(case.batch[-1:], "float32"))
+    exported = export.export(step, platforms=["cuda", "tpu"])(state, (*inputs_of(case), target))
+    assert exported.platforms == ("cuda", "tpu")
