@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 import torch
+import torchvision_here  # noqa: F401, before any import of torchvision or transformers
 from hypothesis import settings
 from samples import summary
 from torch.testing._internal.common_optimizers import optim_db

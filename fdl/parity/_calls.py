@@ -99,6 +99,8 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "cosine_embedding_loss": ("input1", "input2", "target", "margin"),
     "triplet_margin_loss": ("anchor", "positive", "negative", "margin", "p", "eps", "swap"),
     "cat": ("tensors", "dim"),
+    "pad": ("input", "pad", "mode", "value"),
+    "normalize": ("input", "p", "dim", "eps"),
 }
 """Names of positional parameters, for the calls that are looked into."""
 
@@ -161,6 +163,7 @@ class Calls(TorchFunctionMode):
         self.modules: list[str] = [ROOT]
         self.phase = "forward"
         self._rewrites = rewrites or (lambda site: None)
+        self.rewritten = False
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         """Sees one call."""
@@ -176,7 +179,10 @@ class Calls(TorchFunctionMode):
         self.sites.append(site)
         call = Call(site, run, args, dict(kwargs or {}))
         rewrite = self._rewrites(site)
-        return call.run() if rewrite is None else rewrite(call)
+        if rewrite is None:
+            return call.run()
+        self.rewritten = True
+        return rewrite(call)
 
     @contextmanager
     def watching(self) -> Generator[None]:
@@ -301,8 +307,8 @@ WATCHED = frozenset(PARAMETERS) | frozenset(
     }
     | {"reshape", "view", "div", "__truediv__", "mul", "__mul__", "add", "__add__", "add_"}
     | {"__iadd__", "__radd__", "__getitem__", "mean", "sum", "sqrt", "chunk", "split", "abs"}
-    | {"einsum", "normalize", "baddbmm", "addmm", "std", "var"}
+    | {"einsum", "baddbmm", "addmm", "std", "var"}
     | {"dropout1d", "dropout2d", "dropout3d", "transpose", "permute", "sub", "__sub__", "pow"}
-    | {"exp", "cumsum", "pad"}
+    | {"exp", "cumsum"}
 )
 """Functions whose calls are numbered as sites."""

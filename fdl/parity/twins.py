@@ -3,22 +3,31 @@
 import os
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 Activation = Callable[[], nn.Module]
+Lengths = torch.Tensor | None
 
 
 def mlp(
-    sizes: Sequence[int], *, activation: Activation = nn.ReLU, dropout: float = 0.0
+    sizes: Sequence[int],
+    *,
+    activation: Activation = nn.ReLU,
+    dropout: float = 0.0,
+    norm: Callable[[int], nn.Module] | None = None,
 ) -> nn.Sequential:
     """Counterpart of :func:`fdl.models.mlp`."""
     layers: list[nn.Module] = []
     for depth, (inputs, outputs) in enumerate(pairwise(sizes)):
         if depth > 0:
+            if norm is not None:
+                layers.append(norm(inputs))
             layers.append(activation())
             if dropout > 0:
                 layers.append(nn.Dropout(dropout))
@@ -75,37 +84,156 @@ def cnn(
     return CNN(in_channels, num_classes, image_size, channels, hidden, dropout)
 
 
-class SequenceLSTM(nn.Module):
-    """Counterpart of :class:`fdl.models.lstm.SequenceLSTM`."""
+class LeNet5(nn.Module):
+    """Counterpart of :class:`fdl.models.lenet.LeNet5`."""
 
     def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        output_size: int,
-        num_layers: int,
-        dropout: float,
+        self, in_channels: int, num_classes: int, padding: int, activation: Activation
     ) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(input_size, hidden_size, num_layers, batch_first=True, dropout=dropout)
-        self.fc = nn.Linear(hidden_size, output_size)
+        self.features = nn.Sequential(
+            nn.Conv2d(in_channels, 6, kernel_size=5, padding=padding),
+            activation(),
+            nn.MaxPool2d(kernel_size=2),
+            nn.Conv2d(6, 16, kernel_size=5),
+            activation(),
+            nn.MaxPool2d(kernel_size=2),
+        )
+        self.classifier = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(16 * 5 * 5, 120),
+            activation(),
+            nn.Linear(120, 84),
+            activation(),
+            nn.Linear(84, num_classes),
+        )
 
-    def forward(self, sequences: torch.Tensor) -> torch.Tensor:
-        """Returns one output for each sequence."""
-        outputs, _ = self.lstm(sequences)
-        return self.fc(outputs[:, -1])
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Returns the logits of a batch of images."""
+        return self.classifier(self.features(images))
 
 
-def lstm(
-    input_size: int,
-    hidden_size: int,
-    output_size: int,
+def lenet5(
+    in_channels: int = 1,
+    num_classes: int = 10,
     *,
+    padding: int = 2,
+    activation: Activation = nn.ReLU,
+) -> LeNet5:
+    """Counterpart of :func:`fdl.models.lenet5`."""
+    return LeNet5(in_channels, num_classes, padding, activation)
+
+
+class SequenceRNN(nn.Module):
+    """Counterpart of :class:`fdl.models.recurrent.SequenceRNN`."""
+
+    def __init__(self, rnn: nn.RNN, output_size: int) -> None:
+        super().__init__()
+        self.rnn = rnn
+        self.fc = _head(rnn, output_size)
+
+    def forward(self, sequences: torch.Tensor, lengths: Lengths = None) -> torch.Tensor:
+        """Returns one output for each sequence."""
+        _, h_n = self.rnn(_packed(sequences, lengths))
+        return self.fc(_last(self.rnn, h_n))
+
+
+class SequenceLSTM(nn.Module):
+    """Counterpart of :class:`fdl.models.recurrent.SequenceLSTM`."""
+
+    def __init__(self, lstm: nn.LSTM, output_size: int) -> None:
+        super().__init__()
+        self.lstm = lstm
+        self.fc = _head(lstm, output_size)
+
+    def forward(self, sequences: torch.Tensor, lengths: Lengths = None) -> torch.Tensor:
+        """Returns one output for each sequence."""
+        _, (h_n, _) = self.lstm(_packed(sequences, lengths))
+        return self.fc(_last(self.lstm, h_n))
+
+
+class SequenceGRU(nn.Module):
+    """Counterpart of :class:`fdl.models.recurrent.SequenceGRU`."""
+
+    def __init__(self, gru: nn.GRU, output_size: int) -> None:
+        super().__init__()
+        self.gru = gru
+        self.fc = _head(gru, output_size)
+
+    def forward(self, sequences: torch.Tensor, lengths: Lengths = None) -> torch.Tensor:
+        """Returns one output for each sequence."""
+        _, h_n = self.gru(_packed(sequences, lengths))
+        return self.fc(_last(self.gru, h_n))
+
+
+def _head(layer: nn.RNNBase, output_size: int) -> nn.Linear:
+    return nn.Linear(layer.hidden_size * _directions(layer), output_size)
+
+
+def _packed(sequences: torch.Tensor, lengths: Lengths) -> Any:
+    if lengths is None:
+        return sequences
+    return pack_padded_sequence(sequences, lengths, batch_first=True, enforce_sorted=False)
+
+
+def _last(layer: nn.RNNBase, h_n: torch.Tensor) -> torch.Tensor:
+    """The last layer's states at the end of what each direction reads, side by side."""
+    return torch.cat([*h_n[-_directions(layer) :]], dim=-1)
+
+
+def _directions(layer: nn.RNNBase) -> int:
+    return 2 if layer.bidirectional else 1
+
+
+def rnn(input_size: int, hidden_size: int, output_size: int, **options: Any) -> SequenceRNN:
+    """Counterpart of :func:`fdl.models.rnn`; options are those of ``nn.RNN``."""
+    return SequenceRNN(nn.RNN(input_size, hidden_size, batch_first=True, **options), output_size)
+
+
+def lstm(input_size: int, hidden_size: int, output_size: int, **options: Any) -> SequenceLSTM:
+    """Counterpart of :func:`fdl.models.lstm`; options are those of ``nn.LSTM``."""
+    return SequenceLSTM(nn.LSTM(input_size, hidden_size, batch_first=True, **options), output_size)
+
+
+def gru(input_size: int, hidden_size: int, output_size: int, **options: Any) -> SequenceGRU:
+    """Counterpart of :func:`fdl.models.gru`; options are those of ``nn.GRU``."""
+    return SequenceGRU(nn.GRU(input_size, hidden_size, batch_first=True, **options), output_size)
+
+
+class LanguageModel(nn.Module):
+    """Counterpart of :class:`fdl.models.language_model.LanguageModel`."""
+
+    def __init__(
+        self, embedding: nn.Embedding, rnn: nn.RNNBase, dropout: float, *, tied: bool
+    ) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.rnn = rnn
+        self.drop = nn.Dropout(dropout)
+        self.fc = nn.Linear(rnn.hidden_size, embedding.num_embeddings)
+        if tied:
+            self.fc.weight = embedding.weight
+
+    def forward(self, ids: torch.Tensor, state: Any = None) -> tuple[torch.Tensor, Any]:
+        """Returns the logits of the token after each, and the state after the last."""
+        outputs, state = self.rnn(self.drop(self.embedding(ids)), state)
+        return self.fc(self.drop(outputs)), state
+
+
+def language_model(
+    vocab_size: int,
+    embedding_dim: int,
+    hidden_size: int,
+    *,
+    cell: str = "lstm",
     num_layers: int = 1,
     dropout: float = 0.0,
-) -> SequenceLSTM:
-    """Counterpart of :func:`fdl.models.lstm`."""
-    return SequenceLSTM(input_size, hidden_size, output_size, num_layers, dropout)
+    tied: bool = False,
+) -> LanguageModel:
+    """Counterpart of :func:`fdl.models.language_model`."""
+    kind = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[cell]
+    rnn = kind(embedding_dim, hidden_size, num_layers, batch_first=True, dropout=dropout)
+    return LanguageModel(nn.Embedding(vocab_size, embedding_dim), rnn, dropout, tied=tied)
 
 
 class Autoencoder(nn.Module):

@@ -2,7 +2,9 @@
 
 from faults import (
     autoencoder,
+    bert,
     cnn,
+    convolutional,
     layers,
     linen,
     losses,
@@ -12,6 +14,7 @@ from faults import (
     recurrent,
     schedules,
     signals,
+    structures,
     tokens,
     transformer,
     updates,
@@ -22,6 +25,7 @@ FAMILIES = (
     *(mlp, updates, cnn, recurrent, autoencoder, transformer, plain, linen),
     *(layers, signals, tokens, losses),
     *(optimizers, schedules),
+    *(convolutional, bert, structures),
 )
 
 PAIRS: dict[str, Pair] = {name: pair for family in FAMILIES for name, pair in family.PAIRS.items()}

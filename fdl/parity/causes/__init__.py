@@ -36,5 +36,5 @@ def _tried(run: Run, evidence: Evidence) -> list[Cause]:
         return []
     shown = [q.name for q in evidence.got if q.kind == "activation"]
     again = run.reference.again(evidence.index, backward=False)
-    sites = suspected(evidence.first, again, shown)
+    sites = suspected(evidence.first, again, shown, run.reference.anatomy.aliases)
     return tried(run.reference, evidence, sites, run.tolerance)

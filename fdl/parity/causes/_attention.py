@@ -43,6 +43,17 @@ def missing_broadcast_mask(call: Call) -> Variants:
         yield "nothing is masked: all is false", lambda c: torch.zeros_like(c.run())
 
 
+@hypothesis("missing mask", "mul", "__mul__")
+def missing_factor_mask(call: Call) -> Variants:
+    other = call.other()
+    if torch.is_tensor(other) and _is_zero_or_one(other) and not bool(other.all()):
+        yield "nothing is masked: the factor of zeros and ones is missing", lambda c: c["input"]
+
+
+def _is_zero_or_one(tensor: torch.Tensor) -> bool:
+    return bool(((tensor == 0) | (tensor == 1)).all())
+
+
 def _is_mask(tensor) -> bool:
     return torch.is_tensor(tensor) and tensor.dtype == torch.bool
 
@@ -50,7 +61,7 @@ def _is_mask(tensor) -> bool:
 @hypothesis("padding counted", "sum")
 def padding_counted(call: Call) -> Variants:
     terms = call["input"]
-    if torch.is_tensor(terms) and bool(((terms == 0) | (terms == 1)).all()):
+    if torch.is_tensor(terms) and _is_zero_or_one(terms):
         yield "all elements are counted, not only those that the mask keeps", _counted
 
 
@@ -93,12 +104,16 @@ def _scaled(scale: float):
 @hypothesis("attention scale", "div", "__truediv__", "mul", "__mul__")
 def score_scale(call: Call) -> Variants:
     other, scores = call.other(), call["input"]
-    if not isinstance(other, int | float) or other in (0, 1):
+    if not isinstance(other, int | float) or other in (0, 1) or _rank(scores) < 3:
         return
     yield f"the factor {other:g} is missing", lambda c: c["input"]
     yield f"the factor {other:g} is squared", lambda c: c.run_with(c.other() ** 2)
-    if torch.is_tensor(scores) and scores.ndim == 4:  # (N, H, L, S)
+    if _rank(scores) == 4:  # (N, H, L, S)
         yield "the width of all heads is used", _with_all_heads
+
+
+def _rank(value) -> int:
+    return value.ndim if torch.is_tensor(value) else 0
 
 
 def _with_all_heads(call: Call):
@@ -124,6 +139,7 @@ ATTENTION: list[Hypothesis] = [
     missing_mask,
     broadcast_mask_polarity,
     missing_broadcast_mask,
+    missing_factor_mask,
     padding_counted,
     order_of_heads,
     missing_transpose,

@@ -20,6 +20,8 @@ def pooling(call: Call) -> Variants:
     name = call.site.function
     other = name.replace("max", "avg") if "max" in name else name.replace("avg", "max")
     yield f"{other} instead of {name}", _pooled(getattr(F, other))
+    if call["ceil_mode"]:
+        yield "windows that overhang are left out", lambda c: c.run(ceil_mode=False)
     if "max" in name:
         return
     counted = call["count_include_pad"] is not False

@@ -12,6 +12,7 @@ from fdl.parity._live import Live
 from fdl.parity._record import Quantity, Record
 from fdl.parity._run import Evidence
 from fdl.parity.causes._activations import ACTIVATION
+from fdl.parity.causes._assembly import ASSEMBLY
 from fdl.parity.causes._attention import ATTENTION
 from fdl.parity.causes._axes import AXES
 from fdl.parity.causes._closeness import closeness
@@ -28,7 +29,7 @@ from fdl.parity.report import Cause
 from fdl.parity.tolerance import Tolerance
 
 LAYER = [*LAYERS, *ACTIVATION, *RESAMPLING, *RECURRENCES]
-FORWARD = [*WEIGHTS, *ATTENTION, *LAYER, *AXES, *LOSS, *MARGIN, *ROUNDING]
+FORWARD = [*WEIGHTS, *ATTENTION, *LAYER, *AXES, *ASSEMBLY, *LOSS, *MARGIN, *ROUNDING]
 BACKWARD = [*GRADIENTS]
 MOST_TRIALS = 600
 """A limit for networks of which nothing inside is heard, where every call is suspected."""
@@ -100,7 +101,7 @@ class _Measure:
     def error(self, quantity: Quantity, record: Record) -> float:
         """The candidate's error in one tensor, if the record were torch."""
         got, expected = self._evidence.got.get(quantity), record.get(quantity)
-        if got is None or not self._rows[quantity].shaped:
+        if got is None:
             return math.inf
         if expected is None and quantity.kind != "activation gradient":
             return math.inf

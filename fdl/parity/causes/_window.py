@@ -1,21 +1,22 @@
 """Which calls of torch functions may be at fault, given the first tensor that differs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fdl.parity._calls import Site
 from fdl.parity._locate import innermost
-from fdl.parity._record import module_of
+from fdl.parity._record import module_of, owner_of
 from fdl.parity._torch_side import Pass
 from fdl.parity.report import Row
 
 
-def suspected(row: Row, run: Pass, shown: Sequence[str]) -> list[Site]:
+def suspected(row: Row, run: Pass, shown: Sequence[str], aliases: Mapping[str, str]) -> list[Site]:
     """The calls between the last tensor that is known to be right and the first that is wrong.
 
     Args:
         row: the first row beyond its budget.
         run: the pass through torch.
         shown: names of the activations that were compared.
+        aliases: further keys of tied tensors, and the key that stands for them.
     """
     sites, spans = run.calls.sites, run.capture.spans
     heard = {name.partition(":")[0] for name in shown}
@@ -33,7 +34,8 @@ def suspected(row: Row, run: Pass, shown: Sequence[str]) -> list[Site]:
     if row.kind == "input gradient":
         consumers = innermost(run.capture.consumers.get(f"input {row.name}", []))
         return [site for site in sites if not consumers or site.module in consumers]
-    owned = [site for site in sites if site.module == row.module]
+    owners = {row.module, *(owner_of(key) for key, name in aliases.items() if name == row.name)}
+    owned = [site for site in sites if site.module in owners]
     return owned if heard or row.phase == "buffer" else [*sites]
 
 
