@@ -29,7 +29,7 @@ class Capture:
     Attributes:
         outputs: copies of the tensors that modules returned, by activation name.
         gradients: the loss's gradients with respect to them; filled by ``backward``. A module that
-            returns what it was given has none of its own.
+            returns what it was given, or what a module inside it was given, has none of its own.
         calls: module calls in the order in which they ended, with the type of the module.
         consumers: by activation name, or ``"input i"``, the modules that were given it.
         inputs: if asked for, copies of the positional tensors that modules were given, by
@@ -105,12 +105,18 @@ class Capture:
                     continue
                 name = activation_name(call, path)
                 self.outputs[name] = tensor.detach().clone().numpy()
-                passed_through = given.get(id(tensor)) == tensor._version
+                own = not self._is_used(tensor, given)
                 self._produced(name, tensor)
-                if tensor.requires_grad and not passed_through:
+                if tensor.requires_grad and own:
                     tensor.register_hook(self._keeper(name))
 
         return hook
+
+    def _is_used(self, tensor: torch.Tensor, given: Mapping[int, int]) -> bool:
+        """Whether more than what follows a call uses the tensor that it returns."""
+        if id(tensor) in given:
+            return given[id(tensor)] == tensor._version
+        return bool(self.consumers.get(self._producers.get(id(tensor), "")))
 
     def _produced(self, name: str, tensor: torch.Tensor) -> None:
         self._producers[id(tensor)] = name

@@ -2,9 +2,12 @@
 
 import io
 import json
+import shutil
+import weakref
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +19,7 @@ ROOT = ""
 """The name of the whole network among its modules."""
 
 
-ROOM = 2 * 2**30
+ROOM = 2**29
 """Bytes of records that a comparison keeps in memory."""
 
 
@@ -99,6 +102,28 @@ class Store:
         """Returns a JSON value."""
         with zipfile.ZipFile(self.path) as file:
             return json.loads(file.read(f"{name}.json"))
+
+
+class Shelf:
+    """Records of one run in the order of its steps, the later ones on disk if they are large."""
+
+    def __init__(self, first: Record, room: int = ROOM) -> None:
+        folder = mkdtemp()
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._store = Store(Path(folder, "records"), room)
+        self._length = 0
+        self.append(first)
+
+    def append(self, record: Record) -> None:
+        """Adds the record of a further step."""
+        self._store.write(str(self._length), record)
+        self._length += 1
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Record]:
+        return (self._store.read(str(index)) for index in range(self._length))
 
 
 def _loaded(file: zipfile.ZipFile, name: str) -> np.ndarray:

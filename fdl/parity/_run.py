@@ -10,7 +10,7 @@ import numpy as np
 
 from fdl.parity._jax_side import JaxSide, State
 from fdl.parity._masks import fitting
-from fdl.parity._record import Quantity, Record
+from fdl.parity._record import Quantity, Record, Shelf
 from fdl.parity._reference import Reference
 from fdl.parity.candidates import Candidate
 from fdl.parity.judge import Judge, maximum
@@ -38,7 +38,7 @@ class Evidence(NamedTuple):
     rows: list[Row]
     expected: Record
     got: Record
-    history: list[Record]
+    history: Shelf
     side: JaxSide
     state: State
 
@@ -105,7 +105,7 @@ class Run:
         self.misfits = self._misfits(side)
         if self.misfits:
             return rows + self.misfits
-        judge, history = self._judge(), [start]
+        judge, history = self._judge(), Shelf(start)
         for index, (mode, step) in enumerate(self.reference.plan.stages()):
             before, expected = side.state, self.reference.oracle(index)
             batch = self.reference.plan.batch((mode, step), "float64")
@@ -182,7 +182,7 @@ class Run:
     def _draw(self, side: JaxSide, draw: int, stages: int | None = None) -> list[Row]:
         """Judges one float32 run, as far as the given number of stages."""
         judge, rows, plan = self._judge(), [], self.reference.plan
-        history = [side.start(self.reference.start(draw) if self.load else None)]
+        history = Shelf(side.start(self.reference.start(draw) if self.load else None))
         records = self.reference.float32(draw, listen=bool(side.activations))
         for index, reference in enumerate(islice(records, stages)):
             mode, step = plan.stages()[index]
@@ -203,7 +203,7 @@ class Run:
         rows: list[Row],
         expected: Record,
         got: Record,
-        history: list[Record],
+        history: Shelf,
         side: JaxSide,
         before: State,
     ) -> None:
@@ -232,7 +232,7 @@ class Run:
         tensors = self.reference.start(None)
         expected = {q: tensors[q.name] for q in start}
         rows = self._judge().float64(expected, start)
-        self._notice(0, rows, expected, start, [start], side, side.state)
+        self._notice(0, rows, expected, start, Shelf(start), side, side.state)
         return rows
 
     def _misfits(self, side: JaxSide) -> list[Row]:

@@ -1,6 +1,7 @@
 """What the candidate did with one parameter, and what torch's optimizer had been told."""
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,7 +84,7 @@ class History(NamedTuple):
         return worst
 
 
-def history(records: list[Record], key: str, options: dict[str, Any], group: int) -> History:
+def history(records: Iterable[Record], key: str, options: dict[str, Any], group: int) -> History:
     """The history of a parameter as torch's group would have it.
 
     Args:
@@ -92,14 +93,16 @@ def history(records: list[Record], key: str, options: dict[str, Any], group: int
         options: what torch's optimizer did, by step.
         group: torch's.
     """
-    start, *steps = records
-    tensors = [{(q.kind, q.name): array for q, array in record.items()} for record in steps]
+    start, *tensors = (
+        {(q.kind, q.name): array for q, array in record.items() if q.name in (key, "")}
+        for record in records
+    )
     given = [groups[group] for groups in options["groups"]]
     rates = [float(step["lr"]) for step in given]
     norms = [float(step["norm", ""]) for step in tensors]
     most = _clipped_to(options["clips"], norms)
     return History(
-        start=next(a for q, a in start.items() if (q.kind, q.name) == ("parameter", key)),
+        start=start["parameter", key],
         gradients=[step["gradient", key] for step in tensors],
         got=[step["parameter", key] for step in tensors],
         given=given[: len(tensors)],
