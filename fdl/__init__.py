@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fdl import bench, data, functional, interop, models, nn, optim, parity, plots, train
     from fdl._model import as_model, put_back
+    from fdl._summary import summary
     from fdl._types import Buffers, Model, Params
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "parity",
     "plots",
     "put_back",
+    "summary",
     "train",
 ]
 
@@ -32,6 +34,7 @@ _HOMES = {
     "Params": "fdl._types",
     "as_model": "fdl._model",
     "put_back": "fdl._model",
+    "summary": "fdl._summary",
 }
 
 

@@ -1,15 +1,24 @@
 """The seam between Flax NNX modules and pure functions: the only file that splits or merges NNX."""
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import jax
 from flax import nnx
+from flax.core import FrozenDict
 
 from fdl._checks import check_tensors
 from fdl._taps import Sink, intercepted, is_listening, numbered, tap, tap_input
 from fdl._types import Buffers, Model, Params
+
+Chosen = Callable[[str, nnx.Module], bool]
+
+_EVALUATION = {"deterministic": True, "use_running_average": True}
+"""What ``nnx.Module.eval`` sets."""
+_evaluating: ContextVar[Chosen | None] = ContextVar("evaluating", default=None)
 
 
 def as_model(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
@@ -58,6 +67,12 @@ def as_model(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
             graphdef, _filled(params_like, params), streams, _filled(buffers_like, buffers)
         )
         module.train() if train else module.eval()  # a local copy: the caller sees no change
+        if (chosen := _evaluating.get()) is not None:
+            module.set_attributes(
+                lambda path, part: chosen(_name(path), part),
+                raise_if_not_found=False,
+                **_EVALUATION,
+            )
         return module
 
     def apply(
@@ -96,6 +111,23 @@ def as_model(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
     return Model(init, apply, trace, _tied(abstract))
 
 
+@contextmanager
+def evaluating(chosen: Chosen) -> Generator[None]:
+    """While tracing inside, modules of models evaluate in training too, if `chosen` picks them.
+
+    Args:
+        chosen: gets a module's name and the module itself.
+    """
+    outer = _evaluating.get()
+    token = _evaluating.set(
+        lambda name, module: chosen(name, module) or (outer is not None and outer(name, module))
+    )
+    try:
+        yield
+    finally:
+        _evaluating.reset(token)
+
+
 def put_back(params: Any, buffers: Any, updated: Any) -> tuple[Any, Any]:
     """Divides what ``apply`` returned as buffers: parameters that the forward pass rewrote go back.
 
@@ -126,7 +158,7 @@ def _listened(module: nnx.Module, *sinks: Sink) -> Callable[..., Any]:
     return call
 
 
-def _tied(module: nnx.Module) -> dict[str, str]:
+def _tied(module: nnx.Module) -> FrozenDict[str, str]:
     """The further names of variables that stand in the module more than once."""
     first: dict[int, str] = {}
     tied: dict[str, str] = {}
@@ -142,7 +174,7 @@ def _tied(module: nnx.Module) -> dict[str, str]:
                 walk(value, f"{prefix}{name}.")
 
     walk(module, "")
-    return tied
+    return FrozenDict(tied)
 
 
 def _name(path: tuple[Any, ...]) -> str:
@@ -164,10 +196,10 @@ def _seeded(like: nnx.State, train: bool, key: jax.Array | None) -> nnx.State:
     streams = nnx.to_flat_state(like)
     if key is None:
         if train and streams:
+            drawing = repr(_name(streams[0][0][:-2])) if len(streams[0][0]) > 2 else "by itself"
             raise ValueError(
                 "key: expected a jax.random.key, got None. This network draws random numbers in "
-                f"training ({_name(streams[0][0][:-2])!r}): pass key=jax.random.key(...), a new "
-                "one each step."
+                f"training ({drawing}): pass key=jax.random.key(...), a new one each step."
             )
         key = jax.random.key(0)  # evaluation draws nothing
 

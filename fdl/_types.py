@@ -1,10 +1,10 @@
 """The three names that everything in fdl is written against."""
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
+from flax.core import FrozenDict
 from jaxtyping import Array, Key
 
 Params = dict[str, jax.Array]
@@ -37,4 +37,4 @@ class Model(NamedTuple):
     init: Callable[[Key[Array, ""]], tuple[Params, Buffers]]
     apply: Callable[..., tuple[Any, Buffers]]
     trace: Callable[..., dict[str, Any]]
-    tied: Mapping[str, str] = MappingProxyType({})
+    tied: Mapping[str, str] = FrozenDict({})

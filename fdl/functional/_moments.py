@@ -32,12 +32,17 @@ def moments(input: jax.Array, axes: Sequence[int]) -> Moments:
 
     Where the mean is large, its own rounding is large beside the deviations from it. So what it
     leaves in them is taken out too. But for rounding that is zero, and so is its derivative.
+
+    Where the mean is small, what is left comes from the subtraction itself, which rounds all
+    elements alike: then it says nothing about the mean.
     """
     mean = jnp.mean(input, axes, keepdims=True)
     centered = input - mean
     rest = lax.stop_gradient(jnp.mean(centered, axes, keepdims=True))
     var = jnp.mean(jnp.square(centered), axes, keepdims=True) - jnp.square(rest)
-    return Moments(mean + rest, var, centered - rest)
+    rounding = jnp.finfo(input.dtype).eps * jnp.sqrt(lax.stop_gradient(var))
+    missed = jnp.where(jnp.abs(rest) > rounding, rest, 0)
+    return Moments(mean + missed, var, centered - rest)
 
 
 def scaled(

@@ -29,11 +29,7 @@ def to_jax(tensor: torch.Tensor) -> jax.Array:
         TypeError: for a float64 tensor, or an integer beyond 32 bits, without x64: JAX would round
             the one and wrap the other silently.
     """
-    torch = require("torch", extra="torch", purpose="to_jax")
-    tensor = tensor.detach().cpu().contiguous()
-    if tensor.dtype == torch.bfloat16:
-        return jnp.array(tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16), copy=True)
-    return from_numpy("tensor", tensor.numpy())
+    return from_numpy("tensor", to_numpy(tensor))
 
 
 def to_tensor(array: jax.Array) -> torch.Tensor:
@@ -49,6 +45,15 @@ def to_tensor(array: jax.Array) -> torch.Tensor:
     if array.dtype == jnp.bfloat16:
         return torch.from_numpy(np.array(array).view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(np.array(array, copy=True))
+
+
+def to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    """Reads a torch tensor as a NumPy array, which may share its memory."""
+    torch = require("torch", extra="torch", purpose="to_numpy")
+    tensor = tensor.detach().cpu().contiguous()
+    if tensor.dtype == torch.bfloat16:
+        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return tensor.numpy()
 
 
 def from_numpy(name: str, array: np.ndarray) -> jax.Array:

@@ -1,14 +1,21 @@
-"""Autoencoder."""
+"""Autoencoder, and learning to undo noise with one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+import fdl.functional as F
 from fdl import nn
 from fdl._model import as_model
 from fdl._types import Model
 from fdl.models.mlp import Activation, check_sizes, dense
+
+Noise = Callable[[jax.Array, jax.Array], jax.Array]
+"""``noise(key, input) -> corrupted input``."""
 
 
 class Autoencoder(nn.Module):
@@ -26,8 +33,8 @@ class Autoencoder(nn.Module):
         rngs: nnx.Rngs,
     ):
         last = [] if output_activation is None else [output_activation()]
-        self.encoder = nn.Sequential(*dense(sizes, activation, 0.0, rngs))
-        self.decoder = nn.Sequential(*dense(sizes[::-1], activation, 0.0, rngs), *last)
+        self.encoder = nn.Sequential(*dense(sizes, activation, rngs=rngs))
+        self.decoder = nn.Sequential(*dense(sizes[::-1], activation, rngs=rngs), *last)
 
     def __call__(self, input: Float[Array, "N I"]) -> Float[Array, "N I"]:
         """Returns the reconstruction."""
@@ -68,3 +75,87 @@ def autoencoder(
     """
     check_sizes("autoencoder", sizes)
     return as_model(lambda rngs: Autoencoder(sizes, activation, output_activation, rngs=rngs))
+
+
+def denoising(
+    model: Model, noise: Noise, *, loss: Callable[[Any, jax.Array], jax.Array] = F.mse_loss
+) -> Callable[..., Any]:
+    """Makes the loss function of a denoising autoencoder: noisy in, clean out.
+
+    Args:
+        model: any autoencoder.
+        noise: ``(key, input) -> corrupted input``, as :func:`gaussian_noise` and
+            :func:`masking_noise` make it; used in training only.
+        loss: ``(output, input) -> scalar``.
+
+    Returns:
+        A loss function for :func:`fdl.train.make_step` and :func:`fdl.train.fit`. The first array
+        of a batch is the clean input, which is also the target; others are not looked at.
+
+    Raises:
+        ValueError: from the loss function, in training without a `key`.
+
+    Example:
+        >>> import fdl
+        >>> model = fdl.models.autoencoder([784, 128, 16])
+        >>> loss_fn = fdl.models.denoising(model, fdl.models.masking_noise(0.25))
+
+    Torch: ``loss(model(x + sigma * torch.randn_like(x)), x)`` in the training loop.
+    Source: Vincent et al., "Extracting and Composing Robust Features with Denoising Autoencoders",
+    2008.
+    """
+
+    def loss_fn(params, buffers, batch, *, train, key):
+        clean, *_ = batch
+        given = clean
+        if train:
+            if key is None:
+                raise ValueError(
+                    "denoising: key: expected a jax.random.key in training, to draw the noise "
+                    "from, got None. Pass a new one each step, or train=False."
+                )
+            noise_key, key = jax.random.split(key)
+            given = noise(noise_key, clean)
+        output, buffers = model.apply(params, buffers, given, train=train, key=key)
+        value = loss(output, clean)
+        return value, (buffers, {"loss": value})
+
+    return loss_fn
+
+
+def gaussian_noise(sigma: float) -> Noise:
+    """Makes noise that adds to each element a normal number of standard deviation `sigma`.
+
+    Args:
+        sigma: in the units of the input, 0 or more.
+
+    Returns:
+        ``noise(key, input)``, for :func:`denoising`.
+
+    Raises:
+        ValueError: if `sigma` is negative.
+
+    Torch: ``x + sigma * torch.randn_like(x)``.
+    """
+    if not sigma >= 0:
+        raise ValueError(f"gaussian_noise: sigma: expected 0 or more, got {sigma}.")
+    return lambda key, x: x + sigma * jax.random.normal(key, x.shape, x.dtype)
+
+
+def masking_noise(p: float) -> Noise:
+    """Makes noise that zeroes each element with probability `p`, and leaves the others as they are.
+
+    Args:
+        p: from 0 to 1.
+
+    Returns:
+        ``noise(key, input)``, for :func:`denoising`.
+
+    Raises:
+        ValueError: if `p` is outside 0 to 1.
+
+    Torch: ``x * (torch.rand_like(x) >= p)``; not ``F.dropout``, which makes up for the loss.
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"masking_noise: p: expected a probability from 0 to 1, got {p}.")
+    return lambda key, x: jnp.where(jax.random.bernoulli(key, 1 - p, x.shape), x, 0)
