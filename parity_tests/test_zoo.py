@@ -13,6 +13,7 @@ from nearness import assert_equal, assert_near
 from safetensors.torch import load_file
 from zoo.case import Case
 from zoo.catalogue import CASES, factories, factory_of, firsts
+from zoo.page import Compared
 
 import fdl
 from fdl.parity._record import cast, leaves
@@ -20,6 +21,8 @@ from fdl.parity._record import cast, leaves
 LIGHT = [name for name, case in CASES.items() if not case.heavy]
 FIRSTS = firsts(heavy=False)
 NIGHTLY = pytest.mark.nightly
+QUICK = 3
+"""Training steps in the ordinary run; all of a case's in the nightly one."""
 
 
 def some(names: list[str], *, nightly: list[str]) -> Any:
@@ -30,7 +33,6 @@ def some(names: list[str], *, nightly: list[str]) -> Any:
     )
 
 
-every_case = some(LIGHT, nightly=[name for name in CASES if name not in LIGHT])
 every_factory = some(
     FIRSTS,
     nightly=[n for n in firsts(heavy=True) if factory_of(n) not in map(factory_of, FIRSTS)],
@@ -46,39 +48,45 @@ def test_every_factory_has_a_case():
     assert {factory_of(name) for name in CASES} == set(factories())
 
 
-@every_case
-def test_meaning_over_training(case, record_property):
-    check(case, "float64", record_property)
+@some(LIGHT, nightly=[])
+@pytest.mark.usefixtures("quick_compilation")
+def test_meaning_in_training(case, record_property):
+    record_property("network", compared(case, "float64", min(QUICK, case.steps)))
 
 
-@some(FIRSTS, nightly=[name for name in CASES if name not in FIRSTS])
-def test_precision_over_training(case, record_property):
-    check(case, "float32", record_property)
+@some(FIRSTS, nightly=[])
+def test_precision_in_training(case, record_property):
+    record_property("network", compared(case, "float32", min(QUICK, case.steps)))
 
 
-def check(case: Case, precision: str, record_property: Any) -> None:
+@NIGHTLY
+@some([*CASES], nightly=[])
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_over_training(case, precision, record_property):
+    record_property("network", compared(case, precision, case.steps))
+
+
+def compared(case: Case, precision: str, steps: int) -> Compared:
+    """Asserts that a network equals its counterpart through some training steps."""
     report = fdl.parity.compare(
         case.twin(),
         case.model(),
         [case.batch],
         loss=case.loss,
-        optimizer=(lambda p: torch.optim.AdamW(p, lr=1e-3), fdl.optim.adamw(1e-3)),
-        steps=case.steps,
+        optimizer=case.optimizer,
+        steps=steps,
         precisions=[precision],
     )
     assert report.equal, report
     assert {row.kind for row in report.rows} >= {"output", "loss", "gradient", "parameter"}
-    assert max(row.step for row in report.rows) == case.steps
-    record_property("network", (name_of(case), precision, case.steps, worst(report, precision)))
+    assert max(row.step for row in report.rows) == steps
+    worst = max(row.error for row in report.rows if row.precision == precision)
+    return Compared(name_of(case), precision, steps, worst)
 
 
 def name_of(case: Case) -> str:
     (name,) = (name for name, other in CASES.items() if other is case)
     return name
-
-
-def worst(report: fdl.parity.Report, precision: str) -> float:
-    return max(row.error for row in report.rows if row.precision == precision)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())

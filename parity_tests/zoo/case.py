@@ -8,6 +8,14 @@ import torch
 
 import fdl
 
+ADAMW = (lambda parameters: torch.optim.AdamW(parameters, lr=1e-3), fdl.optim.adamw(1e-3))
+SGD = (
+    lambda parameters: torch.optim.SGD(parameters, lr=1e-3, momentum=0.9),
+    fdl.optim.sgd(1e-3, momentum=0.9),
+)
+"""For deep networks with batch norms: many of their gradients are zero but for rounding, as that of
+a bias which the next batch norm takes away, and Adam divides gradients by their size."""
+
 
 class Case(NamedTuple):
     """A model and its counterpart.
@@ -19,6 +27,7 @@ class Case(NamedTuple):
         batch: ``(*inputs, target)``, small.
         counterpart: what the twin is, for the page of models: ``"torchvision.models.resnet18"``.
         steps: training steps that are compared.
+        optimizer: torch's and fdl's, that take them.
         heavy: whether the training steps are compared in the nightly run only.
     """
 
@@ -28,6 +37,7 @@ class Case(NamedTuple):
     batch: tuple[np.ndarray, ...]
     counterpart: str
     steps: int = 20
+    optimizer: tuple[Any, Any] = ADAMW
     heavy: bool = False
 
 

@@ -1,7 +1,6 @@
 """docs/models.md: what the tests of the networks found, as a table."""
 
 import inspect
-import math
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -19,14 +18,17 @@ in between: `fdl.models.pretrained(path, like=model)`. This table is written by 
 compare the networks: `make models`.
 
 *Parameters* are those of the factory without arguments, where it needs none. *Cases* is the number
-of networks compared, each in evaluation and through AdamW steps in training, dropout included, in
-all outputs, activations, gradients, buffers and parameters. *Worst error* is the largest relative
+of networks compared, each in evaluation and through steps of AdamW in training (deep networks with
+batch norm: of SGD with momentum), dropout included, in all outputs, activations, gradients, buffers
+and parameters. *Worst error* is the largest relative
 error of any of these tensors at any step, against PyTorch in float64 ([equality.md](equality.md)):
 in float64, where 1e-10 is allowed, and in float32, where PyTorch's own float32 error decides.
-Float32 errors are large where a network is deep or has kinks: PyTorch's own are as large.
+Float32 errors are large where a network is deep or has kinks: PyTorch's own are as large. The
+ordinary tests take three steps of small networks, the nightly ones all steps of all; *steps* says
+how many the run that wrote this page took, and a row without figures was not part of it.
 
 """
-TABLE = """| factory | parameters | counterpart | cases | steps | worst, float64 | worst, float32 | weights |
+TABLE = """| factory | parameters | counterpart | cases | steps | float64 | float32 | weights |
 |---|---:|---|---:|---:|---:|---:|---|
 """
 
@@ -75,16 +77,20 @@ def page(properties: list[tuple[str, object]]) -> str:
 def _row(factory: str, found: list[Compared], weights: list[str]) -> str:
     counterparts = {c.counterpart: None for n, c in CASES.items() if factory_of(n) == factory}
     worst = [
-        max((row.worst for row in found if row.precision == precision), default=math.nan)
+        max(
+            (f"{row.worst:.1e}" for row in found if row.precision == precision),
+            key=float,
+            default="",
+        )
         for precision in ("float64", "float32")
     ]
     cells = [
         f"`{factory}`",
         _parameters(factory),
         ", ".join(counterparts),
-        str(len({row.name for row in found})),
-        str(max((row.steps for row in found), default=0)),
-        *(f"{error:.1e}" for error in worst),
+        str(len({row.name for row in found}) or ""),
+        str(max((row.steps for row in found), default="")),
+        *worst,
         "; ".join(weights),
     ]
     return f"| {' | '.join(cells)} |\n"
