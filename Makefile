@@ -27,7 +27,7 @@ layers: $(INSTALLED)
 
 models: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m 'nightly or not nightly' --write-models docs/models.md \
-		-k 'over_training or weights or self_trained' parity_tests
+		-k 'training or weights or sentences or facenets or probabilities or real_words' parity_tests
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks
