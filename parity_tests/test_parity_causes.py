@@ -21,6 +21,8 @@ CLASSES, SIGNS = torch.tensor([0, 1, 2, 3, 1, 2]), torch.tensor([1, -1, 1, 1, -1
 WEIGHT, BAGS = torch.tensor([1.0, 2.0, 3.0, 4.0]).double(), torch.tensor([[1, 2, 0], [3, 0, 0]])
 LABELS = (VECTOR > 0).double()
 
+RESHAPING = ("windows that overhang are left out",)
+"""What may give another shape; all other changes keep it."""
 CALLS = {
     "max_pool2d": lambda: F.max_pool2d(IMAGE, 2, ceil_mode=True),
     "avg_pool1d": lambda: F.avg_pool1d(SIGNAL, 3, 2, 1, ceil_mode=True),
@@ -83,7 +85,8 @@ def test_every_variant_runs(name):
             if call.site.function in hypothesis.functions:
                 for words, rewrite in hypothesis.variants(call):
                     seen.append(words)
-                    assert shapes(rewrite(call)) == shapes(output), words
+                    changed = shapes(rewrite(call)) != shapes(output)
+                    assert not changed or words in RESHAPING, words
         return output
 
     with Calls(Masks([], np.random.default_rng(0)), lambda site: tried).watching():
