@@ -9,6 +9,7 @@ from optimizer_names import FACTORIES
 from samples.catalogue import layers, own_samples
 from samples.summary import deviations
 from samples.table import EXCLUDED, INFOS
+from zoo.catalogue import factories
 
 import fdl
 
@@ -48,6 +49,11 @@ def rows_of(section: str) -> dict[str, str]:
     """Torch's names and fdl's, from the table of a section of the page of optimizers."""
     (text,) = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", OPTIMIZERS, re.DOTALL | re.MULTILINE)
     return dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", text, re.MULTILINE))
+
+
+def test_every_network_has_a_row():
+    rows = re.findall(r"^\| `(\w+)` \|", (DOCS / "models.md").read_text(), re.MULTILINE)
+    assert rows == sorted(factories())
 
 
 def test_every_optimizer_has_a_row():
