@@ -66,8 +66,11 @@ def test_over_training(case, precision, record_property):
     record_property("network", compared(case, precision, case.steps))
 
 
-def compared(case: Case, precision: str, steps: int) -> Compared:
-    """Asserts that a network equals its counterpart through some training steps."""
+def compared(case: Case, precision: str, steps: int) -> tuple[object, ...]:
+    """Asserts that a network equals its counterpart through some training steps.
+
+    Returns a :class:`Compared` as a bare tuple, which a test worker can send.
+    """
     report = fdl.parity.compare(
         case.twin(),
         case.model(),
@@ -81,7 +84,7 @@ def compared(case: Case, precision: str, steps: int) -> Compared:
     assert {row.kind for row in report.rows} >= {"output", "loss", "gradient", "parameter"}
     assert max(row.step for row in report.rows) == steps
     worst = max(row.error for row in report.rows if row.precision == precision)
-    return Compared(name_of(case), precision, steps, worst)
+    return tuple(Compared(name_of(case), precision, steps, worst))
 
 
 def name_of(case: Case) -> str:
