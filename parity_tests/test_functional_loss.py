@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as tF
-from nearness import check
+from nearness import assert_near, check
 
 import fdl.functional as F
 
@@ -109,3 +109,25 @@ def test_labels_of_any_integer_type(dtype):
     expected = F.cross_entropy(rows, jnp.asarray(wide))
     assert F.cross_entropy(rows, jnp.asarray(wide.astype(dtype))) == expected
     assert jax.jit(F.cross_entropy)(rows, jnp.asarray(wide.astype(dtype))) == expected
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_many_losses_of_one_size_add_up_as_exactly_as_torchs(weighted, reduction):
+    generator = np.random.default_rng(0)
+    scores = np.zeros((2, 3, 32, 48), np.float32)
+    target = generator.integers(0, 3, (2, 32, 48))
+    weight = np.float32([2, 2, 3]) if weighted else None
+    ours = jax.jit(partial(F.cross_entropy, reduction=reduction))(scores, target, weight)
+    theirs = tF.cross_entropy(
+        torch.tensor(scores, dtype=torch.float64),
+        torch.tensor(target),
+        None if weight is None else torch.tensor(weight, dtype=torch.float64),
+        reduction=reduction,
+    )
+    assert_near(ours, theirs)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_an_infinite_loss_stays_infinite(reduction):
+    assert F.l1_loss(jnp.array([jnp.inf, 1.0]), jnp.zeros(2), reduction=reduction) == jnp.inf

@@ -10,6 +10,7 @@ from fdl.functional._losses import (
     check_class_weight,
     check_classes,
     reduced,
+    summed,
     weights_of,
 )
 
@@ -137,7 +138,7 @@ def _from_indices(function, logp, target, weight, ignore_index, reduction, label
     def average(losses):
         losses = jnp.where(counts, losses, 0)
         if reduction == "mean":
-            return jnp.sum(losses) / jnp.sum(jnp.where(counts, weights, 0))
+            return summed(losses) / summed(jnp.where(counts, weights, 0))
         return reduced(function, losses, reduction)
 
     loss = average(-weights * at_class(logp, index, axis))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from fdl._checks import check_axis, check_ndim
-from fdl.functional._losses import check_classes, check_shape, reduced, weights_of
+from fdl.functional._losses import check_classes, check_shape, reduced, summed, weights_of
 from fdl.functional.classification import check_smoothing, cross_entropy
 from fdl.functional.linear import linear
 
@@ -106,7 +106,7 @@ def _by_chunks(rows, input, target, linear_weight, linear_bias, *, weight, ignor
     counts = target != ignore_index
     index = jnp.where(counts, target, 0)
     weights = weights_of("linear_cross_entropy", weight, index, like=input, classes=classes)
-    return jnp.sum(losses) / jnp.sum(jnp.where(counts, weights, 0))
+    return summed(losses) / summed(jnp.where(counts, weights, 0))
 
 
 def _rows(options, batch, features, classes):

@@ -15,6 +15,7 @@ from fdl.functional._losses import (
     labels,
     raised,
     reduced,
+    summed,
 )
 
 
@@ -274,7 +275,7 @@ def kl_div(
     else:
         losses = jax.scipy.special.xlogy(target, target) - target * input
     if reduction == "batchmean":
-        return jnp.sum(losses) / (input.shape[0] if input.ndim else 1)
+        return summed(losses) / (input.shape[0] if input.ndim else 1)
     return reduced("kl_div", losses, reduction)
 
 
@@ -283,7 +284,7 @@ def _weighted(function, losses, weight, reduction):
         return reduced(function, losses, reduction)
     check_pair(function, "weight", weight, input=losses)
     if reduction == "mean":
-        return jnp.sum(losses * weight) / jnp.sum(weight)
+        return summed(losses * weight) / summed(weight)
     return reduced(function, losses * weight, reduction)
 
 

@@ -139,6 +139,7 @@ def faces(name: str, shape: tuple[int, ...], out: tuple[int, ...]) -> Case:
 
 CASES = {
     "unet": unet((2, 3, 8, 12)),
+    "unet, four halvings": unet((2, 3, 32, 48), 4, 4),
     "unet, odd sizes": unet((2, 1, 13, 11)),
     "unet, bilinear, odd sizes": unet((2, 3, 11, 14), bilinear=True),
     "unet, rematerialised": unet((2, 3, 9, 8), remat=True),
