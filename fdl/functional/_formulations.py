@@ -1,0 +1,62 @@
+"""Which formulation of a function is compiled: XLA's own call, or one that is faster on its CPU.
+
+On GPUs and TPUs XLA calls libraries that are right. On CPUs some of its own loops are slow, and the
+same function, written out in other operations, is fast. The platform decides when a program is
+lowered, and shapes decide among the formulations for a CPU, so layers and models know nothing of
+either. Tests force each formulation in turn.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from jax import lax
+
+FAMILIES = {
+    "convolution": ("library", "product", "patches", "winograd", "taps"),
+    "max_pool": ("library", "slices"),
+}
+"""The formulations of each family; ``"library"`` is XLA's own."""
+
+_forced: dict[str, str] = {}
+
+
+@contextmanager
+def forced(formulations: Mapping[str, str]) -> Generator[None]:
+    """Has families computed by one formulation wherever it can, on all platforms.
+
+    It holds for what is traced meanwhile: a program that was compiled before stays as it is.
+
+    Raises:
+        ValueError: if there is no such family or formulation.
+    """
+    for family, name in formulations.items():
+        if name not in FAMILIES.get(family, ()):
+            raise ValueError(
+                f"forced: expected one of {FAMILIES.get(family, tuple(FAMILIES))}, got "
+                f"{family}={name!r}."
+            )
+    before = dict(_forced)
+    _forced.update(formulations)
+    try:
+        yield
+    finally:
+        _forced.clear()
+        _forced.update(before)
+
+
+def forced_of(family: str) -> str | None:
+    """The formulation that is forced on a family, if any."""
+    return _forced.get(family)
+
+
+def by_platform(family: str, *args: Any, library: Callable, cpu: Callable) -> Any:
+    """Calls `cpu` where the program is compiled for a CPU, `library` elsewhere.
+
+    It is not to be differentiated through, as that would keep what both need: call it inside of
+    functions that have a rule of their own.
+    """
+    forced_name = forced_of(family)
+    if forced_name is not None:
+        return library(*args) if forced_name == "library" else cpu(*args)
+    return lax.platform_dependent(*args, cpu=cpu, default=library)
