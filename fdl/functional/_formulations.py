@@ -13,7 +13,7 @@ from typing import Any
 from jax import lax
 
 FAMILIES = {
-    "convolution": ("library", "product", "patches", "winograd", "taps"),
+    "convolution": ("library", "patches", "winograd", "taps"),
     "max_pool": ("library", "slices"),
 }
 """The formulations of each family; ``"library"`` is XLA's own."""

@@ -5,13 +5,8 @@ from collections.abc import Sequence
 from jaxtyping import Array, Float
 
 from fdl._checks import check_axis
-from fdl.functional._correlate import (
-    Pads,
-    check_channels,
-    check_groups,
-    check_operands,
-    correlate,
-)
+from fdl.functional._convolution import Geometry, Pads, correlate
+from fdl.functional._filters import applied, check_channels, check_groups, check_operands
 from fdl.functional._spatial import Size, per_axis, positive_per_axis
 
 
@@ -113,16 +108,8 @@ def _convolve(
             f"{function}: padding: expected 0 or more, got {padding}. To crop the input, slice it."
         )
     _check_room(function, input.shape[-dims:], weight.shape[2:], pads, dilations)
-    return correlate(
-        input,
-        weight,
-        bias,
-        stride=strides,
-        padding=pads,
-        spread=(1,) * dims,
-        dilation=dilations,
-        groups=groups,
-    )
+    geometry = Geometry(strides, tuple(pads), dilations, groups)
+    return applied(lambda x: correlate(x, weight, geometry), input, weight, bias)
 
 
 def explicit_padding(

@@ -1,10 +1,12 @@
 """Transposed convolutions: the maps that convolutions pull gradients back by."""
 
-import jax.numpy as jnp
+from collections.abc import Sequence
+
 from jaxtyping import Array, Float
 
 from fdl._checks import check_axis
-from fdl.functional._correlate import check_channels, check_groups, check_operands, correlate
+from fdl.functional._convolution import Geometry, pull_input
+from fdl.functional._filters import applied, check_channels, check_groups, check_operands
 from fdl.functional._spatial import Size, per_axis, positive_per_axis
 
 
@@ -117,19 +119,10 @@ def _transposed(
             f"{function}: output_padding: expected less than stride or dilation, {limits}, got "
             f"{extras}. To enlarge the output further, pad it."
         )
-    reach = [d * (k - 1) for k, d in zip(weight.shape[2:], dilations, strict=True)]
-    edges = tuple((r - p, r - p + e) for r, p, e in zip(reach, pads, extras, strict=True))
-    _check_output(function, input.shape[-dims:], strides, edges, reach)
-    return correlate(
-        input,
-        _mirrored(weight, groups),
-        bias,
-        stride=(1,) * dims,
-        padding=edges,
-        spread=strides,
-        dilation=dilations,
-        groups=groups,
-    )
+    padding_of = tuple((p, p - e) for p, e in zip(pads, extras, strict=True))
+    geometry = Geometry(strides, padding_of, dilations, groups)
+    size = _size(function, input.shape[-dims:], weight.shape[2:], geometry)
+    return applied(lambda x: pull_input(x, weight, geometry, size), input, weight, bias)
 
 
 def padding_per_axis(function: str, name: str, value: Size, dims: int) -> tuple[int, ...]:
@@ -146,19 +139,15 @@ def padding_per_axis(function: str, name: str, value: Size, dims: int) -> tuple[
     return sizes
 
 
-def _mirrored(weight: Array, groups: int) -> Array:
-    """The filters ``(C, O / groups, ...)`` as :func:`correlate` takes them, mirrored."""
-    channels, outputs, *kernel = weight.shape
-    split = jnp.reshape(weight, (groups, channels // groups, outputs, *kernel)).swapaxes(1, 2)
-    joined = jnp.reshape(split, (groups * outputs, channels // groups, *kernel))
-    return jnp.flip(joined, range(2, weight.ndim))
-
-
-def _check_output(function, size, strides, edges, reach) -> None:
-    axes = zip(size, strides, edges, reach, strict=True)
-    lengths = tuple((n - 1) * s + 1 + low + high - r for n, s, (low, high), r in axes)
-    if min(lengths) < 1:
+def _size(
+    function: str, windows: Sequence[int], kernel: Sequence[int], geometry: Geometry
+) -> tuple[int, ...]:
+    """The inputs of a convolution that has so many windows, the last of which fits exactly."""
+    axes = zip(windows, kernel, geometry.stride, geometry.padding, geometry.dilation, strict=True)
+    size = tuple((n - 1) * s + d * (k - 1) + 1 - low - high for n, k, s, (low, high), d in axes)
+    if min(size) < 1:
         raise ValueError(
-            f"{function}: padding: expected a part of the output to be left, got size {lengths} "
-            f"from an input of {tuple(size)}. Use less padding."
+            f"{function}: padding: expected a part of the output to be left, got size {size} "
+            f"from an input of {tuple(windows)}. Use less padding."
         )
+    return size

@@ -1,50 +1,25 @@
-"""The one correlation that convolutions of every rank are made of, and the checks they share."""
+"""What convolutions of every rank and their transposes share: one or many inputs, bias, checks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from fdl._checks import check_axis, check_ndim, check_same_dtype
 from fdl.functional._spatial import layouts
 
-Pads = Sequence[tuple[int, int]]
-"""For each spatial axis the zeros before and after; negative numbers take pixels away."""
-
 _KERNEL = {1: "K", 2: "KH, KW", 3: "KD, KH, KW"}
 
 
-def correlate(
-    input: Float[Array, "..."],
-    weight: Float[Array, "..."],
-    bias: Float[Array, " O"] | None,
-    *,
-    stride: Sequence[int],
-    padding: Pads,
-    spread: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-) -> Float[Array, "..."]:
-    """Correlates one or many inputs with filters ``(O, C / groups, *kernel)``, and adds the bias.
-
-    `spread` is the distance that the input's pixels are moved apart to, with zeros between them.
-    """
-    batched = input if input.ndim == weight.ndim else input[None]
-    axes = "DHW"[5 - weight.ndim :]
-    output = lax.conv_general_dilated(
-        batched,
-        weight,
-        window_strides=stride,
-        padding=padding,
-        lhs_dilation=spread,
-        rhs_dilation=dilation,
-        dimension_numbers=(f"NC{axes}", f"OI{axes}", f"NC{axes}"),
-        feature_group_count=groups,
-    )
+def applied(
+    function: Callable[[Array], Array], input: Array, weight: Array, bias: Array | None
+) -> Array:
+    """Applies a function of ``(N, C, ...)`` to one or many inputs, and adds the bias."""
+    single = input.ndim < weight.ndim
+    output = function(input[None] if single else input)
     if bias is not None:
-        output = output + jnp.reshape(bias, (-1, *(1,) * len(axes)))
-    return output if input.ndim == weight.ndim else output[0]
+        output = output + jnp.reshape(bias, (-1, *(1,) * (weight.ndim - 2)))
+    return output[0] if single else output
 
 
 def check_operands(

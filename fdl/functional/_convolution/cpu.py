@@ -1,0 +1,118 @@
+"""How a CPU computes convolutions: the choice among formulations.
+
+XLA's own loops are good at large maps with few channels, and fall off a cliff where windows are
+few: a 3x3 filter over 512 channels of a 2x2 map takes 40 times as long as the same matrix product,
+a filter of single channels 10 to 30 times as long as multiply-adds. The thresholds below come from
+the layers of ResNet-18, MobileNetV2, AlexNet and small networks, float32, on two AVX-512 cores.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from types import ModuleType
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fdl.functional._convolution import depthwise, direct, patches, winograd
+from fdl.functional._convolution.geometry import Geometry
+from fdl.functional._formulations import forced_of
+
+_FORMULATIONS = {"library": direct, "patches": patches, "winograd": winograd, "taps": depthwise}
+
+
+class Shapes(NamedTuple):
+    """What is known of a convolution before it runs.
+
+    Attributes:
+        input: ``(N, C, *size)``.
+        weight: ``(O, C / groups, *kernel)``.
+        geometry: how the filters go over the input.
+        dtype: of both.
+        of_weight: whether the gradient of the weight is asked for.
+    """
+
+    input: tuple[int, ...]
+    weight: tuple[int, ...]
+    geometry: Geometry
+    dtype: jnp.dtype
+    of_weight: bool = False
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """The filters' spatial shape."""
+        return self.weight[2:]
+
+    @property
+    def pixels(self) -> int:
+        """The windows of all images."""
+        return self.input[0] * prod(self.geometry.windows(self.input[2:], self.kernel))
+
+
+def correlate(input: jax.Array, weight: jax.Array, *, geometry: Geometry) -> jax.Array:
+    """Correlates inputs with filters."""
+    how = _module(Shapes(input.shape, weight.shape, geometry, input.dtype))
+    return how.correlate(input, weight, geometry=geometry)
+
+
+def pull_input(
+    output: jax.Array, weight: jax.Array, *, geometry: Geometry, size: Sequence[int]
+) -> jax.Array:
+    """Pulls a cotangent of the output back to inputs of some size."""
+    shape = (output.shape[0], weight.shape[1] * geometry.groups, *size)
+    how = _module(Shapes(shape, weight.shape, geometry, output.dtype))
+    return how.pull_input(output, weight, geometry=geometry, size=size)
+
+
+def pull_weight(
+    input: jax.Array, output: jax.Array, *, geometry: Geometry, kernel: Sequence[int]
+) -> jax.Array:
+    """Pulls a cotangent of the output back to filters of some size."""
+    shape = (output.shape[1], input.shape[1] // geometry.groups, *kernel)
+    how = _module(Shapes(input.shape, shape, geometry, input.dtype, of_weight=True))
+    return how.pull_weight(input, output, geometry=geometry, kernel=kernel)
+
+
+def chosen(shapes: Shapes) -> str:
+    """The formulation for some shapes, or the one that is forced if it can compute them."""
+    name = forced_of("convolution") or preferred(shapes)
+    return name if possible(name, shapes) else "library"
+
+
+def possible(name: str, shapes: Shapes) -> bool:
+    """Whether a formulation can compute some shapes; the library can compute all."""
+    geometry = shapes.geometry
+    if 0 in (*shapes.input, *shapes.weight, shapes.pixels):
+        return name == "library"
+    if name == "taps":
+        return shapes.weight[:2] == (geometry.groups, 1)
+    if name == "winograd":
+        plain = geometry._replace(padding=()) == Geometry((1, 1), (), (1, 1))
+        return plain and shapes.kernel == (3, 3)
+    return name == "library" or geometry.groups == 1
+
+
+def preferred(shapes: Shapes) -> str:
+    """The fastest formulation, as far as shapes tell.
+
+    Shorter floats than float32 are added up by the library, which keeps more digits meanwhile; and
+    Winograd's small loss of digits is for float32 alone.
+    """
+    digits = jnp.dtype(shapes.dtype).itemsize
+    _, inside, *_ = shapes.weight
+    fewest = min(shapes.weight[:2])
+    if digits < 4:
+        return "library"
+    if inside == 1 and shapes.geometry.groups > 1:
+        return "taps"
+    if prod(shapes.kernel) == 1 or shapes.pixels <= shapes.weight[0]:
+        return "patches"
+    if digits == 4 and fewest >= (128 if shapes.of_weight else 32) and possible("winograd", shapes):
+        return "winograd"
+    if shapes.of_weight and inside <= 32 and prod(shapes.geometry.stride) == 1:
+        return "patches"
+    return "library"
+
+
+def _module(shapes: Shapes) -> ModuleType:
+    return _FORMULATIONS[chosen(shapes)]
