@@ -30,7 +30,7 @@ models: $(INSTALLED)
 		-k 'training or weights or sentences or facenets or probabilities or real_words' parity_tests
 
 bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --publish
 	$(BIN)/python -m benchmarks.optimizers
 
 examples: $(INSTALLED)

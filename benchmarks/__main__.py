@@ -1,25 +1,9 @@
-"""Runs the suite of :mod:`fdl.bench`, prints its tables, and saves them with pictures."""
+"""``python -m benchmarks``: see :mod:`benchmarks.command`."""
 
-import argparse
+from fdl import keep_memory
 
-from rich.console import Console
+keep_memory()
 
-from fdl import bench
+from benchmarks.command import main  # noqa: E402  the allocator is set up before JAX is imported
 
-
-def main() -> None:
-    """Parses the command line and runs."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--out", default="runs/bench", help="folder for bench.json and pictures")
-    parser.add_argument("--only", nargs="+", choices=bench.WORKLOADS, metavar="WORKLOAD")
-    parser.add_argument("--blocks", type=int, default=9, help="timed blocks of each variant")
-    parser.add_argument("--attempts", type=int, default=2, help="on a busy machine")
-    arguments = parser.parse_args()
-    report = bench.run(arguments.only, blocks=arguments.blocks, attempts=arguments.attempts)
-    console = Console()
-    console.print(report)
-    console.print("saved", *map(str, report.save(arguments.out)))
-
-
-if __name__ == "__main__":
-    main()
+main()

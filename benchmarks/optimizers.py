@@ -21,8 +21,8 @@ from rich.table import Table
 
 import fdl
 from fdl import bench
+from fdl.bench._tables import milliseconds
 from fdl.bench.environment import Witness, environment
-from fdl.bench.report import milliseconds
 from fdl.bench.timing import Candidate
 
 STEPS = 10_000
@@ -271,6 +271,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=15, help="timed blocks of each side")
     parser.add_argument("--seconds", type=float, default=0.1, help="the least length of a block")
     arguments = parser.parse_args()
+    fdl.keep_memory()
     chosen = tuple(arguments.only or [""])
     cases = [
         (pair, network)

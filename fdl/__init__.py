@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fdl import bench, data, functional, interop, models, nn, optim, parity, plots, train
+    from fdl._memory import keep_memory
     from fdl._model import as_model, put_back
     from fdl._summary import summary
     from fdl._types import Buffers, Model, Params
@@ -18,6 +19,7 @@ __all__ = [
     "data",
     "functional",
     "interop",
+    "keep_memory",
     "models",
     "nn",
     "optim",
@@ -33,6 +35,7 @@ _HOMES = {
     "Model": "fdl._types",
     "Params": "fdl._types",
     "as_model": "fdl._model",
+    "keep_memory": "fdl._memory",
     "put_back": "fdl._model",
     "summary": "fdl._summary",
 }

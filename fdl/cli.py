@@ -1,5 +1,6 @@
 """The command line: ``fdl demo``, ``fdl bench`` and ``fdl parity``."""
 
+import os
 import traceback
 from importlib.metadata import version
 from pathlib import Path
@@ -9,11 +10,37 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+CACHE = "JAX_COMPILATION_CACHE_DIR"
+
 app = typer.Typer(
-    help="PyTorch's models and optimizers as pure functions in JAX, proven equal.",
+    help=(
+        "PyTorch's models and optimizers as pure functions in JAX, proven equal.\n\n"
+        f"Compiled programs are kept in ~/.cache/fdl for the next run; {CACHE} names another "
+        "folder, or none if it is empty. With glibc, freed memory is kept for the next step: see "
+        "fdl.keep_memory; FDL_KEEP_MEMORY=0 leaves the allocator as it is."
+    ),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+)
+
+WORKLOADS = (
+    "mlp_b32, mlp, mlp_b1024, autoencoder, conv_autoencoder, cnn, alexnet, resnet18_64, "
+    "resnet18_224, mobilenet_v2, rnn, gru, lstm, bert_mini, minilm, adamw"
+)
+VARIANTS = "jax eager, jax jit, jax jit x16, torch eager, torch.compile, flax nnx, flax linen"
+
+BENCH_HELP = (
+    "Time fdl in JAX, PyTorch and Flax in turns, after checking that all compute the same.\n\n"
+    "\b\n"
+    "[bold]Examples[/]\n"
+    "  fdl bench mlp resnet18_64 --phase training\n"
+    "  fdl bench mlp --batch 32 --batch 128 --batch 512\n"
+    "A function of your own, jitted against eager; without --input, fn() is\n"
+    "called once and returns (function, *arguments):\n"
+    "  fdl bench --mine pkg.mod:fn --input 'f32[8,32]'\n\n"
+    "[bold]Exit codes[/]: 0, or 1 if a variant failed or computes something else.\n\n"
+    "What stands in the tables: benchmarks/README.md."
 )
 
 Out = Annotated[Path, typer.Option(help="Folder for figures, pictures and weights.")]
@@ -46,22 +73,62 @@ def demo(
     main_job.run(out, path=data, epochs=epochs, seed=seed)
 
 
-@app.command()
+@app.command(help=BENCH_HELP)
 def bench(
-    families: Annotated[
-        list[str] | None, typer.Argument(help="mlp, cnn, lstm, autoencoder; all if none is named.")
+    workloads: Annotated[
+        list[str] | None,
+        typer.Argument(help=f"Which; all if none is named: {WORKLOADS}.", show_default=False),
     ] = None,
     out: Out = Path("runs/bench"),
+    phases: Annotated[
+        list[str] | None, typer.Option("--phase", help="training or inference; repeat it.")
+    ] = None,
+    variants: Annotated[
+        list[str] | None, typer.Option("--variant", help=f"One of {VARIANTS}; repeat it.")
+    ] = None,
+    batches: Annotated[
+        list[int] | None, typer.Option("--batch", min=1, help="Rows of a batch; repeat to sweep.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float32, or bfloat16.")] = "float32",
     blocks: Annotated[int, typer.Option(min=3, help="Timed blocks of each variant.")] = 9,
+    memory: Annotated[
+        bool, typer.Option(help="Also measure the peak memory of training steps.")
+    ] = False,
+    mine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PKG.MOD:FN", help="Time a function of your own instead, jitted against eager."
+        ),
+    ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="SPEC", help="An argument of it, as 'f32\\[8,32]'."),
+    ] = None,
 ) -> None:
-    """Time jax eager, jax jit, torch eager and torch.compile in turns, after checking equality."""
+    """Times fdl beside PyTorch and Flax, or a function of the user's own."""
+    console = Console()
+    if mine is not None:
+        from fdl.bench import mine as own
+
+        console.print(own.shown(mine, own.mine(mine, inputs or (), blocks=blocks)))
+        return
     from fdl import bench as suite
 
-    console = Console()
-    report = suite.run(families, blocks=blocks)
+    report = suite.run(
+        workloads,
+        phases=phases or suite.PHASES,
+        variants=variants,
+        batches=batches or (),
+        dtype=dtype,
+        blocks=blocks,
+        memory=memory,
+        each=lambda so_far: so_far.write(out),
+    )
     console.print(report)
     for path in report.save(out):
         console.print(f"wrote {path}")
+    if report.problems():
+        raise typer.Exit(1)
 
 
 @app.command(
@@ -81,8 +148,20 @@ def parity(context: typer.Context) -> None:
         command.invoke(inner)
 
 
+def prepare() -> None:
+    """Sets up the process before JAX is imported: its compilation cache and its allocator."""
+    from fdl import keep_memory
+
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    os.environ.setdefault(CACHE, str(home / "fdl" / "jax"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+    if os.environ.get("FDL_KEEP_MEMORY") != "0":
+        keep_memory()
+
+
 def main() -> None:
     """Runs the command line; bad input ends in one line and exit code 2, not in a traceback."""
+    prepare()
     try:
         app()
     except (ValueError, OSError, ImportError) as error:

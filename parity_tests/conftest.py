@@ -8,6 +8,7 @@ import jax
 import pytest
 import torch
 import torchvision_here  # noqa: F401, before any import of torchvision or transformers
+from bench_small import make_brief, small_workload
 from hypothesis import settings
 from samples import summary
 from torch.testing._internal.common_optimizers import optim_db
@@ -41,6 +42,18 @@ def wide_default():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def small():
+    """A workload of a few weights."""
+    return small_workload()
+
+
+@pytest.fixture
+def briefly(monkeypatch):
+    """The benchmark in blocks of one call, and small products for the machine's peak."""
+    make_brief(monkeypatch)
 
 
 @pytest.fixture

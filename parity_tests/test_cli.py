@@ -35,7 +35,7 @@ def test_rooms_are_attributes():
     [
         (["--help"], ["demo", "bench"]),
         (["demo", "--help"], ["--epochs", "--data", "--out"]),
-        (["bench", "--help"], ["--blocks", "mlp, cnn, lstm"]),
+        (["bench", "--help"], ["--blocks", "mlp_b32", "--mine", "Exit codes"]),
         (["--version"], ["fdl 0."]),
     ],
 )

@@ -1,16 +1,18 @@
-"""Timing JAX against PyTorch: equality first, then paired blocks, with compile time apart."""
+"""Timing JAX against PyTorch and Flax: equality first, then paired blocks, compile time apart."""
 
+from fdl.bench._workload import PHASES, Workload
 from fdl.bench.report import BenchReport, Measurement, Row
 from fdl.bench.suite import measure, run
 from fdl.bench.timing import Timing, interleaved
-from fdl.bench.variants import PHASES, VARIANTS, inference, training
-from fdl.bench.workloads import WORKLOADS, Workload, workload
+from fdl.bench.variants import VARIANTS, LeftOutError, inference, training
+from fdl.bench.workloads import WORKLOADS, workload
 
 __all__ = [
     "PHASES",
     "VARIANTS",
     "WORKLOADS",
     "BenchReport",
+    "LeftOutError",
     "Measurement",
     "Row",
     "Timing",

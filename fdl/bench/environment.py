@@ -5,19 +5,22 @@ import platform
 import time
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import jax
 
-PACKAGES = ("fdl", "jax", "jaxlib", "flax", "optax", "torch")
+from fdl import _memory
+
+PACKAGES = ("fdl", "jax", "jaxlib", "flax", "optax", "torch", "torchvision", "transformers")
 NEGLIGIBLE = 0.05  # share of the cores' time
 
 
 def environment() -> dict[str, Any]:
     """Versions, machine, devices and date, as plain Python values for JSON."""
     return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "date": now(),
         **{package: _version(package) for package in PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -26,8 +29,15 @@ def environment() -> dict[str, Any]:
         "torch_threads": usable_cores() if _version("torch") else None,
         "jax_platform": jax.default_backend(),
         "jax_device": jax.devices()[0].device_kind,
+        "torch_device": _torch_device(),
+        "keep_memory": _memory.in_effect,
         "jax_compilation_cache": jax.config.values["jax_compilation_cache_dir"],
     }
+
+
+def now() -> str:
+    """Date and time in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def usable_cores() -> int:
@@ -76,6 +86,18 @@ def _busy_seconds() -> float | None:
             user, nice, system, _, _, irq, softirq, steal = map(int, fields[:8])
             ticks += user + nice + system + irq + softirq + steal
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _torch_device() -> str | None:
+    """Where torch runs beside JAX."""
+    if find_spec("torch") is None:
+        return None
+    import torch
+
+    from fdl.bench import _torch_variants  # needs torch
+
+    on_gpu = _torch_variants.device() == "cuda"
+    return torch.cuda.get_device_name() if on_gpu else "cpu"
 
 
 def _version(package: str) -> str | None:

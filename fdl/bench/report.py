@@ -6,15 +6,12 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
-from rich import box
 from rich.console import Console, Group
-from rich.markup import escape
-from rich.table import Table
 
 from fdl._files import replacing
 from fdl.bench.environment import disturbed
@@ -25,6 +22,8 @@ BUSY_WARNING = (
     "Other programs kept the machine busy. Threads that wait for each other then lose many times "
     "their share: measure again on an idle machine before you trust these times."
 )
+REASONS = ("unequal", "failed")
+"""How the notes begin of variants that should have run."""
 
 
 class Row(NamedTuple):
@@ -32,7 +31,7 @@ class Row(NamedTuple):
 
     Attributes:
         variant: as in :data:`fdl.bench.VARIANTS`.
-        timing: None where there is none; `note` says why.
+        timing: of a step or a batch; None where there is none; `note` says why.
         verdict: how near it is to torch in float64; None where it was not checked.
         note: what else there is to say.
     """
@@ -53,6 +52,12 @@ class Measurement(NamedTuple):
         rows: one a variant.
         others: share of the cores' time that other programs took meanwhile, from 0 to 1; None
             where the system does not tell.
+        dtype: of weights and floating-point inputs.
+        operations: floating-point operations of the products and convolutions of a step or a
+            batch; 0 where they were not counted.
+        traffic: bytes that its operations read and write, one by one.
+        memory: variant to the peak bytes of a training step, where it was measured.
+        date: when it was measured, in UTC.
     """
 
     workload: str
@@ -60,6 +65,11 @@ class Measurement(NamedTuple):
     phase: str
     rows: list[Row]
     others: float | None
+    dtype: str = "float32"
+    operations: int = 0
+    traffic: int = 0
+    memory: Mapping[str, int] = {}
+    date: str = ""
 
     def timing(self, variant: str) -> Timing | None:
         """Times of one variant, if it has any."""
@@ -69,6 +79,11 @@ class Measurement(NamedTuple):
         """How many times as long a variant takes as ``"jax jit"``, median over median."""
         jit, other = self.timing("jax jit"), self.timing(variant)
         return other.median / jit.median if jit and other else None
+
+    def rate(self, variant: str) -> float | None:
+        """Operations a second that a variant achieves, of the plain algorithm's."""
+        timing = self.timing(variant)
+        return self.operations / timing.median if timing and self.operations else None
 
 
 class BenchReport(NamedTuple):
@@ -87,6 +102,15 @@ class BenchReport(NamedTuple):
         names = dict.fromkeys(m.phase for m in self.measurements)
         return {name: [m for m in self.measurements if m.phase == name] for name in names}
 
+    def problems(self) -> list[str]:
+        """Variants that failed or compute something else; torch.compile may lack a compiler."""
+        return [
+            f"{m.workload}, {m.phase}, {row.variant}: {row.note}"
+            for m in self.measurements
+            for row in m.rows
+            if row.note.startswith(REASONS) and row.variant != "torch.compile"
+        ]
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain Python values for JSON; times are in seconds."""
         return {
@@ -97,8 +121,24 @@ class BenchReport(NamedTuple):
             ],
         }
 
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Self:
+        """The report that :meth:`to_dict` wrote."""
+        given: list[dict[str, Any]] = [
+            {**m, "rows": [_row(row) for row in m["rows"]]} for m in found["measurements"]
+        ]
+        return cls([Measurement(**m) for m in given], found["environment"])
+
+    def write(self, folder: str | os.PathLike[str]) -> Path:
+        """Writes ``bench.json`` alone, under another name until it is complete."""
+        path = Path(folder, "bench.json")
+        with replacing(path) as temporary:
+            text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
+        return path
+
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Writes ``bench.json`` and one picture a phase, ``training.png`` and ``inference.png``.
+        """Writes ``bench.json`` and pictures: one a phase, the ratios, the roofline.
 
         Without matplotlib there are no pictures, and a warning says so.
 
@@ -108,38 +148,41 @@ class BenchReport(NamedTuple):
         Returns:
             The files that were written.
         """
-        paths = [Path(folder, "bench.json")]
-        with replacing(paths[0]) as temporary:
-            text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
-            temporary.write_text(text + "\n", encoding="utf-8")
+        paths = [self.write(folder)]
         if find_spec("matplotlib") is None:
             warnings.warn(
                 "no pictures: matplotlib is not installed. Remedy: pip install 'fdl[plots]'.",
                 stacklevel=2,
             )
             return paths
-        from fdl.bench._picture import draw  # needs matplotlib
+        return [*paths, *self.draw(folder)]
 
-        for phase, measurements in self.phases().items():
-            if any(row.timing for m in measurements for row in m.rows):
-                paths.append(Path(folder, f"{phase}.png"))
-                draw(measurements, paths[-1], title=f"{phase.capitalize()}, {self._machine()}")
-        return paths
+    def draw(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Draws the pictures of :meth:`save` alone."""
+        from fdl.bench import _picture  # needs matplotlib
 
-    def _machine(self) -> str:
+        return _picture.draw_all(self, Path(folder))
+
+    def machine(self) -> str:
+        """Versions and device, for headings."""
         where = self.environment
         cores = f"{where['cores']} core{'s' * (where['cores'] > 1)}"
         torch = f", torch {where['torch']}" if where["torch"] else ""
         device = where["cpu"] if where["jax_platform"] == "cpu" else where["jax_device"]
-        busy = ", on a busy machine" if self._busy() else ""
-        return f"jax {where['jax']}{torch}, {device}, {cores}, float32{busy}"
+        busy = ", on a busy machine" if self.busy() else ""
+        dtypes = "/".join(dict.fromkeys(m.dtype for m in self.measurements))
+        return f"jax {where['jax']}{torch}, {device}, {cores}, {dtypes}{busy}"
 
-    def _busy(self) -> bool:
+    def busy(self) -> bool:
+        """Whether other programs took a notable share of the machine."""
         return any(disturbed(m.others) for m in self.measurements)
 
     def __rich__(self) -> Group:
-        tables = [_table(p, m, self._machine()) for p, m in self.phases().items()]
-        return Group(*tables, *[f"[bold red]{BUSY_WARNING}[/]"] * self._busy())
+        from fdl.bench import _tables  # it asks this module for what it shows
+
+        tables = [_tables.times(self, phase) for phase in self.phases()]
+        tables += [_tables.ratios(self, phase) for phase in self.phases()]
+        return Group(*tables, *[f"[bold red]{BUSY_WARNING}[/]"] * self.busy())
 
     def __str__(self) -> str:
         text = io.StringIO()
@@ -158,48 +201,11 @@ def _plain(measurement: Measurement, row: Row) -> dict[str, Any]:
     }
 
 
-def _table(phase: str, measurements: Sequence[Measurement], machine: str) -> Table:
-    rows = [(m, row) for m in measurements for row in m.rows]
-    sizes = "; ".join(f"{m.workload} {m.sizes}" for m in measurements)
-    notes = [f"{m.workload}, {row.variant}: {row.note}" for m, row in rows if row.note]
-    notes += [
-        f"{m.workload}: other programs took {m.others:.0%} of the cores' time"
-        for m in measurements
-        if m.others is not None and disturbed(m.others)
-    ]
-    table = Table(
-        box=box.SIMPLE,
-        padding=(0, 1, 0, 0),
-        title=f"{phase}: ms {'a step' if phase == 'training' else 'a batch'} ({machine})",
-        title_justify="left",
-        title_style="bold",
-        caption=escape("\n".join([sizes, *notes])),
-        caption_justify="left",
+def _row(found: Mapping[str, Any]) -> Row:
+    timing, verdict = found["timing"], found["verdict"]
+    return Row(
+        found["variant"],
+        Timing(**{name: timing[name] for name in Timing._fields}) if timing else None,
+        Verdict(**verdict) if verdict else None,
+        found["note"],
     )
-    table.add_column("workload", no_wrap=True)
-    table.add_column("variant", no_wrap=True)
-    for heading in ("compile", "median", "quartiles", "jit gain", "error"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for measurement, row in rows:
-        name = measurement.workload if row is measurement.rows[0] else ""
-        style = "bold" if row.variant == "jax jit" else ""
-        table.add_row(name, row.variant, *_cells(measurement, row), style=style)
-        if row is measurement.rows[-1]:
-            table.add_section()
-    return table
-
-
-def _cells(measurement: Measurement, row: Row) -> tuple[str, ...]:
-    timing, verdict, speedup = row.timing, row.verdict, measurement.speedup(row.variant)
-    if timing is None:
-        return ("", row.note.partition(":")[0], "", "", "")
-    low, median, high = (milliseconds(s) for s in (timing.low, timing.median, timing.high))
-    faster = f"{speedup:.2f}x" if speedup and row.variant != "jax jit" else ""
-    checked = f"{verdict.error:.0e}" if verdict else "not checked"
-    return f"{timing.compile:.2f} s", median, f"{low}-{high}", faster, checked
-
-
-def milliseconds(seconds: float) -> str:
-    """Three digits, or all before the point."""
-    value = seconds * 1e3
-    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"

@@ -41,6 +41,12 @@ class Timing(NamedTuple):
         """Seconds that the first call took beyond the median one: tracing, compiling, set-up."""
         return max(0.0, self.first_call - self.median)
 
+    def each(self, steps: int) -> "Timing":
+        """The same of one of the steps that each call made."""
+        first = max(0.0, self.first_call - (steps - 1) / steps * self.median)
+        low, median, high = (seconds / steps for seconds in self[1:4])
+        return Timing(first, low, median, high, self.blocks, self.calls_per_block)
+
 
 def interleaved(
     candidates: Mapping[str, Candidate],
