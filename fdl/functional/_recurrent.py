@@ -1,72 +1,16 @@
-"""The one core of all recurrent layers: a step, the scan over time, and the stack of layers."""
+"""The stack of recurrent layers over sequences, single cells, and the checks of both."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from fdl._checks import check_axis, check_ndim, check_same_dtype
-from fdl.functional.activation import tanh
+from fdl.functional._recurrent_core import Kind, State, advance, over_time, recall_of
 from fdl.functional.dropout import dropout as drop
 from fdl.functional.linear import linear
-
-State = tuple[jax.Array, ...]
-"""What one direction of one layer remembers: the hidden state first, then an LSTM's cell."""
-
-Step = Callable[[Any, jax.Array, State], State]
-"""``(weights, projected input, state) -> state`` at one time."""
-
-
-class Kind(NamedTuple):
-    """What tells one recurrence from another.
-
-    Attributes:
-        name: of the public function, for errors.
-        gates: how many blocks of H rows its weights have.
-        states: names of its initial states, the hidden state first.
-        step: how its state moves.
-    """
-
-    name: str
-    gates: int
-    states: tuple[str, ...]
-    step: Step
-
-
-def tanh_step(weights: Any, projected: jax.Array, state: State) -> State:
-    """One step of a plain recurrence through tanh."""
-    return (tanh(projected + linear(state[0], weights.weight_hh, weights.bias_hh)),)
-
-
-def relu_step(weights: Any, projected: jax.Array, state: State) -> State:
-    """One step of a plain recurrence through ReLU."""
-    return (jax.nn.relu(projected + linear(state[0], weights.weight_hh, weights.bias_hh)),)
-
-
-def gru_step(weights: Any, projected: jax.Array, state: State) -> State:
-    """One step of a gated recurrent unit, gates r, z, n."""
-    (hidden,) = state
-    recalled = linear(hidden, weights.weight_hh, weights.bias_hh)
-    split = 2 * hidden.shape[-1]
-    gates = jax.nn.sigmoid(projected[..., :split] + recalled[..., :split])
-    r, z = jnp.split(gates, 2, axis=-1)
-    n = jnp.tanh(projected[..., split:] + r * recalled[..., split:])
-    return (n + z * (hidden - n),)
-
-
-def lstm_step(weights: Any, projected: jax.Array, state: State) -> State:
-    """One step of a long short-term memory, gates i, f, g, o."""
-    hidden, memory = state
-    gates = projected + linear(hidden, weights.weight_hh, weights.bias_hh)
-    i, f, g, o = jnp.split(gates, 4, axis=-1)
-    memory = jax.nn.sigmoid(f) * memory + jax.nn.sigmoid(i) * jnp.tanh(g)
-    hidden = jax.nn.sigmoid(o) * jnp.tanh(memory)
-    if weights.weight_hr is not None:
-        hidden = linear(hidden, weights.weight_hr)
-    return hidden, memory
 
 
 def run_stack(
@@ -113,7 +57,9 @@ def run_cell(kind: Kind, input: jax.Array, state: State, weights: Any) -> State:
     for name, x in zip(kind.states, state, strict=True):
         _check_shape(kind, name, x, (*input.shape[:-1], size), "(batch, hidden size)")
     check_same_dtype(kind.name, input=input, **dict(zip(kind.states, state, strict=True)))
-    return kind.step(weights, linear(input, weights.weight_ih, weights.bias_ih), state)
+    projected = linear(input, weights.weight_ih, weights.bias_ih)
+    new, _, _ = advance(kind, recall_of(weights), projected, state)
+    return new
 
 
 def _scanned(kind, weights, sequence, state, valid, *, reverse):
@@ -123,15 +69,7 @@ def _scanned(kind, weights, sequence, state, valid, *, reverse):
     where the sequence's last step is reached.
     """
     projected = linear(sequence, weights.weight_ih, weights.bias_ih)
-
-    def advance(state, now):
-        projected, valid = now
-        new = kind.step(weights, projected, state)
-        if valid is not None:
-            new = tuple(jnp.where(valid, x, old) for x, old in zip(new, state, strict=True))
-        return new, new[0]
-
-    final, outputs = lax.scan(advance, state, (projected, valid), reverse=reverse)
+    outputs, final = over_time(kind, reverse, recall_of(weights), projected, state, valid)
     return _kept(outputs, valid), final
 
 

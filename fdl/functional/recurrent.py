@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float, Int, Key
 
-from fdl.functional._recurrent import Kind, gru_step, lstm_step, relu_step, run_stack, tanh_step
+from fdl.functional._recurrent import run_stack
+from fdl.functional._recurrent_core import GRU, LSTM, RNN_RELU, RNN_TANH
 
-_NONLINEARITIES = {"tanh": tanh_step, "relu": relu_step}
+_NONLINEARITIES = {"tanh": RNN_TANH, "relu": RNN_RELU}
 
 
 class RNNWeights(NamedTuple):
@@ -91,7 +92,7 @@ def rnn(
     """
     if nonlinearity not in _NONLINEARITIES:
         raise ValueError(f"rnn: nonlinearity: expected 'tanh' or 'relu', got {nonlinearity!r}.")
-    kind = Kind("rnn", 1, ("h_0",), _NONLINEARITIES[nonlinearity])
+    kind = _NONLINEARITIES[nonlinearity]
     states = None if hx is None else (hx,)
     output, (h_n,) = run_stack(
         kind, input, states, weights, dropout, training, lengths=lengths, key=key
@@ -139,10 +140,9 @@ def gru(
     Source: Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder for Statistical
     Machine Translation", 2014; torch's variant resets after the product.
     """
-    kind = Kind("gru", 3, ("h_0",), gru_step)
     states = None if hx is None else (hx,)
     output, (h_n,) = run_stack(
-        kind, input, states, weights, dropout, training, lengths=lengths, key=key
+        GRU, input, states, weights, dropout, training, lengths=lengths, key=key
     )
     return output, h_n
 
@@ -199,10 +199,9 @@ def lstm(
     Source: Hochreiter and Schmidhuber, "Long Short-Term Memory", 1997; projection from Sak et al.,
     "Long Short-Term Memory Based Recurrent Neural Network Architectures", 2014.
     """
-    kind = Kind("lstm", 4, ("h_0", "c_0"), lstm_step)
     states = None if hx is None else pair("lstm", hx)
     output, (h_n, c_n) = run_stack(
-        kind, input, states, weights, dropout, training, lengths=lengths, key=key
+        LSTM, input, states, weights, dropout, training, lengths=lengths, key=key
     )
     return output, (h_n, c_n)
 

@@ -2,15 +2,8 @@
 
 from jaxtyping import Array, Float
 
-from fdl.functional._recurrent import (
-    Kind,
-    Step,
-    gru_step,
-    lstm_step,
-    relu_step,
-    run_cell,
-    tanh_step,
-)
+from fdl.functional._recurrent import run_cell
+from fdl.functional._recurrent_core import GRU, LSTM, RNN_RELU, RNN_TANH, Kind
 from fdl.functional.recurrent import LSTMWeights, RNNWeights, pair
 
 
@@ -47,7 +40,7 @@ def rnn_tanh_cell(
 
     Torch: ``torch.rnn_tanh_cell``; also without the batch axis.
     """
-    return _one_state("rnn_tanh_cell", 1, tanh_step, input, hx, RNNWeights(w_ih, w_hh, b_ih, b_hh))
+    return _one_state(RNN_TANH, "rnn_tanh_cell", input, hx, RNNWeights(w_ih, w_hh, b_ih, b_hh))
 
 
 def rnn_relu_cell(
@@ -62,7 +55,7 @@ def rnn_relu_cell(
 
     Torch: ``torch.rnn_relu_cell``; also without the batch axis.
     """
-    return _one_state("rnn_relu_cell", 1, relu_step, input, hx, RNNWeights(w_ih, w_hh, b_ih, b_hh))
+    return _one_state(RNN_RELU, "rnn_relu_cell", input, hx, RNNWeights(w_ih, w_hh, b_ih, b_hh))
 
 
 def gru_cell(
@@ -79,7 +72,7 @@ def gru_cell(
 
     Torch: ``torch.gru_cell``; also without the batch axis.
     """
-    return _one_state("gru_cell", 3, gru_step, input, hx, RNNWeights(w_ih, w_hh, b_ih, b_hh))
+    return _one_state(GRU, "gru_cell", input, hx, RNNWeights(w_ih, w_hh, b_ih, b_hh))
 
 
 def lstm_cell(
@@ -97,14 +90,13 @@ def lstm_cell(
 
     Torch: ``torch.lstm_cell``; also without the batch axis.
     """
-    kind = Kind("lstm_cell", 4, ("h_0", "c_0"), lstm_step)
+    kind = LSTM._replace(name="lstm_cell")
     weights = LSTMWeights(w_ih, w_hh, b_ih, b_hh)
     hidden, memory = run_cell(kind, input, pair("lstm_cell", hx), weights)
     return hidden, memory
 
 
-def _one_state(
-    name: str, gates: int, step: Step, input: Array, hx: Array, weights: RNNWeights
-) -> Array:
-    (hidden,) = run_cell(Kind(name, gates, ("hx",), step), input, (hx,), weights)
+def _one_state(kind: Kind, name: str, input: Array, hx: Array, weights: RNNWeights) -> Array:
+    kind = kind._replace(name=name, states=("hx",))
+    (hidden,) = run_cell(kind, input, (hx,), weights)
     return hidden

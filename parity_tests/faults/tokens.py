@@ -12,7 +12,6 @@ import fdl
 import fdl.functional as F
 from faults.table import Fault, Pair
 from fdl import nn
-from fdl.functional._recurrent import Kind, gru_step, run_stack
 
 WORDS, WIDTH, HIDDEN, PAD = 7, 3, 4, 0
 
@@ -20,15 +19,26 @@ WORDS, WIDTH, HIDDEN, PAD = 7, 3, 4, 0
 class OtherGRU(nn.GRU):
     """A gated recurrent unit with another step."""
 
-    step = staticmethod(gru_step)
-
     def __call__(self, input, hx=None):
-        def stack(input, hx, weights, dropout, training, **options):
-            kind = Kind("gru", 3, ("h_0",), self.step)
-            output, (final,) = run_stack(kind, input, hx, weights, dropout, training, **options)
-            return output, final
+        return self._run(self.stack, input, hx, None)
 
-        return self._run(stack, input, hx, None)
+    def stack(self, sequence, hx, weights, *_dropout, **_options):
+        finals = []
+        for directions in weights:
+            ran = [self.direction(w, sequence, k == 1) for k, w in enumerate(directions)]
+            sequence = jnp.concatenate([outputs for outputs, _ in ran], -1)
+            finals += [final for _, final in ran]
+        return sequence, jnp.stack(finals)
+
+    def direction(self, weights, sequence, reverse):
+        def advance(hidden, projected):
+            (new,) = self.step(weights, projected, (hidden,))
+            return new, new
+
+        projected = F.linear(sequence, weights.weight_ih, weights.bias_ih)
+        start = jnp.zeros_like(projected[0, :, :HIDDEN])
+        final, outputs = jax.lax.scan(advance, start, projected, reverse=reverse)
+        return outputs, final
 
 
 def gates(weights, projected, hidden):
