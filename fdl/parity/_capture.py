@@ -72,6 +72,9 @@ class Capture:
         finally:
             for handle in handles:
                 handle.remove()
+            # hooks of tensors hold this object: a circle through C++, which nothing else would end
+            self._producers.clear()
+            self._alive.clear()
 
     def _before(self, name: str):
         def hook(_module, args, kwargs):
