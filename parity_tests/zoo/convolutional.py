@@ -12,10 +12,12 @@ import fdl
 from fdl.models.alexnet import AlexNet
 from fdl.models.vgg import VGG, Features
 from fdl.parity import twins
-from zoo.case import SGD, Case, classified
+from zoo.case import GENTLE, SGD, Case, classified
 
 
-def case(name: str, size: int, batch: int, *, heavy: bool = False, **kwargs: Any) -> Case:
+def case(
+    name: str, size: int, batch: int, *, heavy: bool = False, optimizer: Any = SGD, **kwargs: Any
+) -> Case:
     """A factory with torchvision's of the same name, on images of so many pixels."""
     kwargs = {"num_classes": 10, **kwargs}
     ours = {key: kwargs.pop(key) for key in ("remat",) if key in kwargs}
@@ -25,7 +27,7 @@ def case(name: str, size: int, batch: int, *, heavy: bool = False, **kwargs: Any
         "cross_entropy",
         classified(batch, 3, size, size),
         f"torchvision.models.{name}",
-        optimizer=SGD,
+        optimizer=optimizer,
         heavy=heavy,
     )
 
@@ -49,7 +51,9 @@ def drop_connect(inputs: torch.Tensor, p: float, training: bool) -> torch.Tensor
 lite.drop_connect = drop_connect
 
 
-def efficientnet_lite(size: int, batch: int, *, heavy: bool = False, **kwargs: Any) -> Case:
+def efficientnet_lite(
+    size: int, batch: int, *, heavy: bool = False, optimizer: Any = SGD, **kwargs: Any
+) -> Case:
     """Lite0 with the package's network, padded by the size of the image at hand."""
     kwargs = {"num_classes": 10, **kwargs}
     return Case(
@@ -58,7 +62,7 @@ def efficientnet_lite(size: int, batch: int, *, heavy: bool = False, **kwargs: A
         "cross_entropy",
         classified(batch, 3, size, size),
         'efficientnet_lite_pytorch.EfficientNet.from_name("efficientnet-lite0")',
-        optimizer=SGD,
+        optimizer=optimizer,
         heavy=heavy,
     )
 
@@ -129,7 +133,7 @@ CASES = {
     "mobilenet_v2, narrow": case("mobilenet_v2", 64, 4, width_mult=0.25, heavy=True),
     "efficientnet_lite0": efficientnet_lite(65, 4, width_coefficient=0.25),
     "resnet34": case("resnet34", 64, 8, heavy=True),
-    "resnet50": case("resnet50", 64, 8, heavy=True),
+    "resnet50": case("resnet50", 64, 8, heavy=True, optimizer=GENTLE),
     "resnet50, grouped, dilated": case(
         "resnet50",
         64,
@@ -141,9 +145,9 @@ CASES = {
         zero_init_residual=True,
         remat=True,
     ),
-    "resnet101": case("resnet101", 64, 8, heavy=True),
-    "resnet152": case("resnet152", 64, 8, heavy=True),
-    "mobilenet_v2, full width": case("mobilenet_v2", 64, 4, heavy=True),
-    "efficientnet_lite0, full width": efficientnet_lite(64, 4, heavy=True),
+    "resnet101": case("resnet101", 64, 8, heavy=True, optimizer=GENTLE),
+    "resnet152": case("resnet152", 64, 8, heavy=True, optimizer=GENTLE),
+    "mobilenet_v2, full width": case("mobilenet_v2", 64, 4, heavy=True, optimizer=GENTLE),
+    "efficientnet_lite0, full width": efficientnet_lite(64, 4, heavy=True, optimizer=GENTLE),
     **dict(vggs()),
 }
