@@ -37,8 +37,9 @@ def maxima(input: jax.Array, windows: Windows) -> jax.Array:
 
 @maxima.defjvp
 def _maxima_jvp(windows, primals, tangents):
-    values, choices = _chosen(*primals, windows)
-    return values, _followed(*tangents, choices, windows)
+    (primal,), (tangent,) = primals, tangents
+    values, choices = _chosen(primal, windows)
+    return values, _followed(tangent, choices, windows)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -52,9 +53,10 @@ def _chosen(input: jax.Array, windows: Windows) -> tuple[jax.Array, jax.Array]:
 
 @_chosen.defjvp
 def _chosen_jvp(windows, primals, tangents):
-    values, choices = _chosen(*primals, windows)
+    (primal,), (tangent,) = primals, tangents
+    values, choices = _chosen(primal, windows)
     no_tangent = np.zeros(choices.shape, jax.dtypes.float0)
-    return (values, choices), (_followed(*tangents, choices, windows), no_tangent)
+    return (values, choices), (_followed(tangent, choices, windows), no_tangent)
 
 
 def _followed(tangent: jax.Array, choices: jax.Array, windows: Windows) -> jax.Array:
@@ -63,8 +65,8 @@ def _followed(tangent: jax.Array, choices: jax.Array, windows: Windows) -> jax.A
         return taken(tangent, _places(choices, windows), len(windows.size))
     slices = _slices(_channels_last(tangent, windows), windows, fill=0)
     numbers = _channels_last(choices, windows)
-    moved = sum(jnp.where(numbers == tap, x, jnp.zeros_like(x)) for tap, x in enumerate(slices))
-    return _channels_first(moved, windows)
+    moved = (jnp.where(numbers == tap, x, jnp.zeros_like(x)) for tap, x in enumerate(slices))
+    return _channels_first(reduce(jnp.add, moved), windows)
 
 
 # --- the library's own reduction
@@ -120,11 +122,11 @@ def _located_slices(input: jax.Array, windows: Windows) -> tuple[jax.Array, jax.
     real = values.dtype if jnp.issubdtype(values.dtype, jnp.floating) else float
     first = jnp.asarray(_first_inside(windows)[..., None] ** 2, real)
     squares = jnp.broadcast_to(first, values.shape)
-    for tap, slice in enumerate(others, 1):
-        larger = (slice > values) | jnp.isnan(slice)
-        values = jnp.where(larger, slice, values)
+    for tap, other in enumerate(others, 1):
+        larger = (other > values) | jnp.isnan(other)
+        values = jnp.where(larger, other, values)
         squares = jnp.where(larger, jnp.array(tap**2, real), squares)
-    choices = lax.sqrt(squares).astype(_number_dtype(windows))
+    choices = jnp.round(lax.sqrt(squares)).astype(_number_dtype(windows))
     return _channels_first(values, windows), _channels_first(choices, windows)
 
 
