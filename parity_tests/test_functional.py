@@ -4,7 +4,6 @@ Values and gradients; ties, kinks and numbers that are not finite included.
 """
 
 from functools import partial
-from itertools import product
 
 import jax
 import jax.numpy as jnp
@@ -23,86 +22,6 @@ from fdl.parity.judge import distance, maximum
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape)
-
-
-def hard_images() -> np.ndarray:
-    """Channels of ties, of ties with infinities, of nothing but -inf, and of NaN among numbers."""
-    images = np.random.default_rng(0).integers(0, 3, (2, 4, 7, 8)).astype(np.float64)
-    chosen = normal(2, 7, 8)
-    images[:, 1][chosen > 0.5] = -np.inf
-    images[:, 1][chosen < -1.5] = np.inf
-    images[:, 2] = -np.inf
-    images[:, 3][chosen > 1] = np.nan
-    return images
-
-
-# --- max_pool2d
-
-KERNELS = (2, pytest.param(3, marks=pytest.mark.nightly), (3, 2))
-STRIDES = (None, 1, (2, 4))
-OPTIONS = list(product((0, 1), (1, (1, 2)), (False, True)))
-
-
-@pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("stride", STRIDES)
-def test_max_pool2d(kernel, stride):
-    for padding, dilation, ceil_mode in OPTIONS:
-        options = {"padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
-        given = {"kernel_size": kernel, "stride": stride, **options, "return_indices": True}
-        check(partial(tF.max_pool2d, **given), partial(F.max_pool2d, **given), hard_images())
-
-
-def test_max_pool2d_without_indices_is_the_same():
-    images = hard_images()
-    output, _ = F.max_pool2d(images, 3, 2, 1, return_indices=True)
-    np.testing.assert_array_equal(F.max_pool2d(images, 3, 2, 1), output)
-
-
-def blocks(f, normalized, images, *weights):
-    """Blocks of convolution, batch norm, ReLU and pooling, each with three tensors of weights."""
-    for start in range(0, len(weights), 3):
-        kernel, scale, shift = weights[start : start + 3]
-        images = f.relu(normalized(f.conv2d(images, kernel, padding=1), scale, shift))
-        images = f.max_pool2d(images, 2)
-    return images
-
-
-def torch_blocks(*arrays):
-    """The gradient of the blocks' squared sum to the images."""
-    images, *weights = map(torch.tensor, arrays)
-    norm = partial(tF.batch_norm, running_mean=None, running_var=None, training=True)
-    output = blocks(
-        tF, lambda x, w, b: norm(x, weight=w, bias=b), images.requires_grad_(), *weights
-    )
-    return torch.autograd.grad(output.square().sum(), images)[0].numpy()
-
-
-@jax.jit
-@jax.grad
-def fdl_blocks(images, *weights):
-    norm = partial(F.batch_norm, running_mean=None, running_var=None, training=True)
-    output = blocks(F, lambda x, w, b: norm(x, weight=w, bias=b).output, images, *weights)
-    return jnp.square(output).sum()
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_pooled_constant_background_keeps_its_ties_under_jit(dtype):
-    """Fusion may round a value differently forward and backward, and so break a tie."""
-    shapes = (16, 3, 3, 3), (16,), (16,), (16, 16, 3, 3), (16,), (16,)
-    for seed in range(16):  # some constants round alike by luck
-        generator = np.random.default_rng(seed)
-        images = np.zeros((8, 3, 16, 16))
-        images[:, :, 4:8, 4:8] = generator.normal(size=(8, 3, 4, 4))
-        arrays = [images, *(generator.normal(size=shape) for shape in shapes)]
-        single = [array.astype(dtype) for array in arrays]
-        oracle, own = torch_blocks(*arrays), torch_blocks(*single)
-        with jax.enable_x64(dtype == "float64"):
-            got = np.asarray(fdl_blocks(*single))
-        error, reference_error = (
-            distance(gradient, oracle, maximum(oracle), maximum) for gradient in (got, own)
-        )
-        budget = TOLERANCE.float32(reference_error)
-        assert error <= (TOLERANCE.float64 if dtype == "float64" else budget), seed
 
 
 # --- conv2d
