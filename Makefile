@@ -1,5 +1,7 @@
 # `make demo` runs the main job, `make test` runs every check; both set up .venv first, once.
 PYTHON ?= python3
+# Which tests of networks `make models` runs, as pytest's -k has it: ONLY='resnet and float64'.
+ONLY ?= test
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
@@ -27,7 +29,8 @@ layers: $(INSTALLED)
 
 models: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m 'nightly or not nightly' --write-models docs/models.md \
-		-k 'training or weights or sentences or facenets or probabilities or real_words' parity_tests
+		-k '(training or weights or sentences or facenets or probabilities or real_words) and ($(ONLY))' \
+		parity_tests
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks --publish

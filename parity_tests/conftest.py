@@ -87,7 +87,7 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.section("networks")
         terminalreporter.write_line(networks.line(compared))
     if path := config.getoption("--write-models"):
-        Path(path).write_text(networks.page(properties))
+        networks.write(Path(path), properties)
     optimizers(
         terminalreporter, [value for key, value in itertools.chain(*tests) if key == "optimizer"]
     )

@@ -130,7 +130,9 @@ CASES = {
         width_mult=0.5,
         inverted_residual_setting=[[1, 16, 1, 1], [6, 24, 2, 2], [6, 32, 2, 2]],
     ),
-    "mobilenet_v2, narrow": case("mobilenet_v2", 64, 4, width_mult=0.25, heavy=True),
+    "mobilenet_v2, narrow": case(
+        *("mobilenet_v2", 64, 4), width_mult=0.25, heavy=True, optimizer=GENTLE
+    ),
     "efficientnet_lite0": efficientnet_lite(65, 4, width_coefficient=0.25),
     "resnet34": case("resnet34", 64, 8, heavy=True),
     "resnet50": case("resnet50", 64, 8, heavy=True, optimizer=GENTLE),
