@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 import fdl.functional
 from fdl.bench._workload import (
@@ -24,7 +23,7 @@ from fdl.bench._workload import (
 )
 from fdl.bench.gate import read
 from fdl.bench.timing import Candidate
-from fdl.optim import adamw
+from fdl.optim import adamw, apply_gradients
 from fdl.train import init_state, make_step, supervised
 
 STEPS = 16
@@ -190,8 +189,7 @@ def _optimizer_alone(workload: Workload, way: str) -> Candidate:
     grads = {name: jnp.asarray(drawn[name], p.dtype) for name, p in params.items()}
 
     def update(params, opt_state, grads):
-        updates, opt_state = optimizer.update(grads, opt_state, params)
-        return optax.apply_updates(params, updates), opt_state
+        return apply_gradients(optimizer, params, opt_state, grads)
 
     advance = jax.jit(update, donate_argnums=(0, 1)) if way == "jit" else _op_by_op(update)
     state = jax.tree.map(jnp.copy, (params, optimizer.init(params)))

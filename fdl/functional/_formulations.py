@@ -15,6 +15,7 @@ from jax import lax
 FAMILIES = {
     "convolution": ("library", "patches", "winograd", "taps"),
     "max_pool": ("library", "slices"),
+    "update": ("library", "rows"),
 }
 """The formulations of each family; ``"library"`` is XLA's own."""
 

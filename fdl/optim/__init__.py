@@ -7,6 +7,7 @@ from fdl.optim.adafactor import AdafactorState, adafactor
 from fdl.optim.adagrad import AdagradState, adagrad
 from fdl.optim.adam import AdamState, adam, adamw
 from fdl.optim.adamax import AdamaxState, adamax
+from fdl.optim.applying import apply_gradients
 from fdl.optim.asgd import ASGDState, asgd
 from fdl.optim.averaging import Averaging, AveragingState, averaged_model, ema, swa
 from fdl.optim.clipping import (
@@ -82,6 +83,7 @@ __all__ = [
     "adam",
     "adamax",
     "adamw",
+    "apply_gradients",
     "asgd",
     "averaged_model",
     "chained_scheduler",

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from fdl.optim._precision import widely
+from fdl.optim.applying import Elementwise
 
 Betas = tuple[optax.ScalarOrSchedule, float]
 """The decays of two means; torch's schedulers change the first."""
@@ -50,18 +51,25 @@ def descent(
     *,
     maximize: bool,
     decoupled: bool = False,
-) -> optax.GradientTransformationExtraArgs:
-    """Torch's order: the sign, the L2 penalty, the direction, the decoupled decay, the rate."""
+) -> Elementwise:
+    """Torch's order: the sign, the L2 penalty, the direction, the decoupled decay, the rate.
+
+    Args:
+        direction: works element by element.
+        lr: the learning rate, a number or a schedule.
+        weight_decay: of either kind.
+        maximize: whether to ascend.
+        decoupled: whether the decay leaves the direction alone.
+    """
     decay, none = coupled_decay(weight_decay), optax.identity()
-    return widely(
-        optax.chain(
-            ascend(maximize=maximize),
-            none if decoupled else decay,
-            direction,
-            decay if decoupled else none,
-            descend(lr),
-        )
+    steps = (
+        ascend(maximize=maximize),
+        none if decoupled else decay,
+        direction,
+        decay if decoupled else none,
+        descend(lr),
     )
+    return Elementwise(*widely(optax.chain(*steps)))
 
 
 def coupled_decay(weight_decay: float) -> optax.GradientTransformation:

@@ -71,7 +71,8 @@ def sparse_adam(
     """
     check_positive("sparse_adam", lr=lr, eps=eps)
     check_betas("sparse_adam", betas)
-    return descent(_momentum_of_rows(betas, eps), lr, maximize=maximize)
+    optimizer = descent(_momentum_of_rows(betas, eps), lr, maximize=maximize)
+    return optax.GradientTransformationExtraArgs(*optimizer)  # by rows, which it may be told
 
 
 def _momentum_of_rows(betas: Betas, eps: float) -> optax.GradientTransformationExtraArgs:

@@ -12,6 +12,7 @@ import optax
 
 from fdl._model import put_back
 from fdl._taps import GIVEN
+from fdl.optim.applying import apply_gradients
 from fdl.parity._failure import blamed
 from fdl.parity._listen import Heard, Mark, hear, listen
 from fdl.parity._masks import Injected, Mask, fitting, marked_masks
@@ -68,7 +69,7 @@ class JaxSide:
         self.optimizer = optimizer
         self.activations = activations
         self.differentiate = jax.jit(self._differentiate, static_argnames="train")
-        self.update = jax.jit(partial(_updated, optimizer)) if optimizer else None
+        self.update = jax.jit(partial(apply_gradients, optimizer)) if optimizer else None
         self.state = State({}, {}, None)
         self._heard: dict[Any, Heard] = {}
 
@@ -147,7 +148,7 @@ class JaxSide:
                 self.state = State(params, buffers, opt_state)
             if train and forced is None:
                 if self.update is not None:
-                    params, opt_state = self.update(grads, opt_state, params)
+                    params, opt_state = self.update(params, opt_state, grads)
                 self.state = State(params, updated, opt_state)
                 kinds["buffer"] = self._buffers()
                 kinds["parameter"] = {} if self.update is None else self._params()
@@ -256,8 +257,3 @@ def _forced_backward(gradient, cotangent):
 
 
 _forced.defvjp(_forced_forward, _forced_backward)
-
-
-def _updated(optimizer, grads, opt_state, params):
-    updates, opt_state = optimizer.update(grads, opt_state, params)
-    return optax.apply_updates(params, updates), opt_state

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import optax
 
 from fdl._model import put_back
 from fdl._types import Buffers, Params
+from fdl.optim.applying import apply_gradients
 from fdl.optim.grad_scaler import loss_scale
 from fdl.train.objective import LossFn
 
@@ -109,7 +110,6 @@ def make_step(
     """
     if micro_batches < 1:
         raise ValueError(f"make_step: micro_batches: expected 1 or more, got {micro_batches}.")
-    optimizer = optax.with_extra_args_support(optimizer)
 
     def step(state: State, batch: tuple[Any, ...]) -> tuple[State, dict[str, jax.Array]]:
         key = jax.random.fold_in(state.key, state.step)
@@ -130,9 +130,7 @@ def make_step(
             return jax.lax.map(value, (batch, key)).mean()
 
         more = {"value": first.value, "grad": grads, "value_fn": value_fn}
-        updates, opt_state = optimizer.update(grads, state.opt_state, first.params, **more)
-        with jax.numpy_dtype_promotion("standard"):  # an update may be wider than its parameter
-            params = cast(Params, optax.apply_updates(first.params, updates))
+        params, opt_state = apply_gradients(optimizer, first.params, state.opt_state, grads, **more)
         return State(params, first.buffers, opt_state, state.key, state.step + 1), first.metrics
 
     return jax.jit(step, donate_argnames="state")
