@@ -7,9 +7,11 @@ from contextvars import ContextVar
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from flax.core import FrozenDict
 
+from fdl._channels_last import with_channels_last
 from fdl._checks import check_tensors
 from fdl._taps import Sink, intercepted, is_listening, numbered, tap, tap_input
 from fdl._types import Buffers, Model, Params
@@ -83,12 +85,19 @@ def as_model(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
         key: jax.Array | None = None,
         **named: Any,
     ) -> tuple[Any, Buffers]:
-        module = bind(params, buffers, train, key)
-        heard = _listened(module, tap, tap_input) if is_listening() else module
-        output = heard(*inputs, **named)
-        _, left, _, updated = nnx.split(module, nnx.Param, nnx.RngState, ...)
-        rewritten = {k: value for k, value in _flat(left).items() if value is not params[k]}
-        return output, _flat(updated) | rewritten
+        def computed(params, buffers, inputs, key, named):
+            module = bind(params, buffers, train, key)
+            heard = _listened(module, tap, tap_input) if is_listening() else module
+            output = heard(*inputs, **named)
+            _, left, _, updated = nnx.split(module, nnx.Param, nnx.RngState, ...)
+            rewritten = {k: value for k, value in _flat(left).items() if value is not params[k]}
+            return output, _flat(updated) | rewritten
+
+        operands = (params, buffers, inputs, key, named)
+        has_images = any(jnp.ndim(param) > 2 for param in params.values())
+        if has_images and not is_listening() and _is_traced(operands):
+            return with_channels_last(computed, operands)
+        return computed(*operands)
 
     def trace(
         params: Params,
@@ -145,6 +154,10 @@ def put_back(params: Any, buffers: Any, updated: Any) -> tuple[Any, Any]:
     rewritten = {k: v for k, v in updated.items() if k in params and k not in buffers}
     kept = {k: v for k, v in updated.items() if k not in rewritten}
     return params | rewritten, kept
+
+
+def _is_traced(operands: Any) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(operands))
 
 
 def _listened(module: nnx.Module, *sinks: Sink) -> Callable[..., Any]:
@@ -206,6 +219,6 @@ def _seeded(like: nnx.State, train: bool, key: jax.Array | None) -> nnx.State:
     def seed(path: tuple[Any, ...], stream: nnx.Variable) -> nnx.Variable:
         if isinstance(stream, nnx.RngKey):
             return stream.replace(jax.random.fold_in(key, zlib.crc32(_name(path).encode())))
-        return stream.replace(jax.numpy.zeros(stream.shape, stream.dtype))
+        return stream.replace(jnp.zeros(stream.shape, stream.dtype))
 
     return nnx.from_flat_state([(path, seed(path, stream)) for path, stream in streams])

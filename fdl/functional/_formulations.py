@@ -10,6 +10,8 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from jax import lax
 
 FAMILIES = {
@@ -49,6 +51,27 @@ def forced(formulations: Mapping[str, str]) -> Generator[None]:
 def forced_of(family: str) -> str | None:
     """The formulation that is forced on a family, if any."""
     return _forced.get(family)
+
+
+def apart(function: Callable[..., Any], *args: Any, never: Callable[..., Any] | None = None) -> Any:
+    """Calls a function in a branch that is always taken, hidden from XLA behind a barrier.
+
+    On CPUs XLA merges cheap operations with all that use them, across reshapes and at the price of
+    computing them once for each use, but not across a branch's edge.
+
+    Args:
+        function: of arrays, to arrays.
+        args: what it is called with.
+        never: the other branch, zeros by default. Where results take the place of arguments in
+            memory, it returns these arguments.
+    """
+
+    def zeros(*args: Any) -> Any:
+        shapes = jax.eval_shape(function, *args)
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+    always = lax.optimization_barrier(jnp.bool_(True))
+    return lax.cond(always, function, never or zeros, *args)
 
 
 def by_platform(family: str, *args: Any, library: Callable, cpu: Callable) -> Any:

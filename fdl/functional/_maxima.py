@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fdl.functional._formulations import by_platform
+from fdl.functional._formulations import apart, by_platform
 from fdl.functional._windows import Windows, first_larger, lowest, pixels, taken
 
 _FEW = 16
@@ -112,22 +112,21 @@ def _reduced_slices(input: jax.Array, windows: Windows) -> jax.Array:
 
 @partial(jax.jit, static_argnames="windows")
 def _located_slices(input: jax.Array, windows: Windows) -> tuple[jax.Array, jax.Array]:
-    """One comparison after another.
+    """One comparison after another; apart, or the backward pass would compare for every pixel."""
+    images = _channels_last(input, windows)
+    values, choices = apart(partial(_compared, windows=windows), images)
+    return _channels_first(values, windows), _channels_first(choices, windows)
 
-    They carry the squares of the pixels' numbers along, whose root is taken at the end. XLA would
-    merge cheap operations into each of their users in the backward pass, and so compare anew for
-    every pixel of a window, which is slow and may break ties. It does not repeat a root.
-    """
-    values, *others = _slices(_channels_last(input, windows), windows, fill=lowest(input.dtype))
-    real = values.dtype if jnp.issubdtype(values.dtype, jnp.floating) else float
-    first = jnp.asarray(_first_inside(windows)[..., None] ** 2, real)
-    squares = jnp.broadcast_to(first, values.shape)
+
+def _compared(images: jax.Array, windows: Windows) -> tuple[jax.Array, jax.Array]:
+    values, *others = _slices(images, windows, fill=lowest(images.dtype))
+    first = jnp.asarray(_first_inside(windows)[..., None], _number_dtype(windows))
+    choices = jnp.broadcast_to(first, values.shape)
     for tap, other in enumerate(others, 1):
         larger = (other > values) | jnp.isnan(other)
         values = jnp.where(larger, other, values)
-        squares = jnp.where(larger, jnp.array(tap**2, real), squares)
-    choices = jnp.round(lax.sqrt(squares)).astype(_number_dtype(windows))
-    return _channels_first(values, windows), _channels_first(choices, windows)
+        choices = jnp.where(larger, jnp.array(tap, choices.dtype), choices)
+    return values, choices
 
 
 def _slices(images: jax.Array, windows: Windows, fill: float) -> list[jax.Array]:

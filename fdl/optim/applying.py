@@ -1,13 +1,13 @@
 """The whole step of an optimizer: its update, and the parameters after it."""
 
+from functools import partial
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
 
-from fdl.functional._formulations import by_platform
+from fdl.functional._formulations import apart, by_platform
 
 
 class Elementwise(optax.GradientTransformationExtraArgs):
@@ -71,24 +71,12 @@ def _applied(optimizer, params, opt_state, grads, **extra):
 
 
 def _applied_in_rows(optimizer, params, opt_state, grads):
-    """The step on kernels as rows, in a branch that is always taken.
+    """The step on kernels as rows: XLA's loops on CPUs go along the last axis, of 3 numbers here.
 
-    XLA's loops on CPUs go along the last axis, and a kernel's has 3 numbers. It fuses a reshape
-    with what follows, loops included, but not across a branch's edge. Whether the branch is taken
-    is hidden from it behind a barrier.
+    Apart, or it would merge the reshapes with the loops.
     """
-
-    def step(*operands):
-        return _applied(optimizer, *operands)
-
-    def stay(params, opt_state, grads):
-        return params, opt_state
-
-    moved = lax.cond(
-        lax.optimization_barrier(jnp.bool_(True)),
-        *(step, stay),
-        *jax.tree.map(_as_rows, (params, opt_state, grads)),
-    )
+    rows = jax.tree.map(_as_rows, (params, opt_state, grads))
+    moved = apart(partial(_applied, optimizer), *rows, never=lambda *rows: rows[:2])
     return jax.tree.map(lambda x, y: y.reshape(x.shape), (params, opt_state), moved)
 
 

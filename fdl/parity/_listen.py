@@ -6,8 +6,9 @@ from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxprs_in_params
+from jax.extend.core import ClosedJaxpr, Jaxpr, jaxprs_in_params
 
+from fdl._equations import bound, evaluate
 from fdl._taps import listening, tap_p
 
 TRANSPARENT = frozenset({"jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint"})
@@ -75,32 +76,15 @@ def hear(function: Callable[..., Any], *args: Any) -> Heard:
 def _evaluate(
     jaxpr: Jaxpr, consts: Any, args: Any, listener: Listener, calls: Counter
 ) -> list[Any]:
-    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
-
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, Literal) else values[atom]
-
-    for equation in jaxpr.eqns:
-        inputs = [read(atom) for atom in equation.invars]
+    def rule(equation: Any, inputs: list[Any]) -> list[Any]:
         if equation.primitive is tap_p:
-            outputs = [listener(_mark(equation.params, calls), inputs[0])]
-        elif _transparent(equation):
+            return [listener(_mark(equation.params, calls), inputs[0])]
+        if _transparent(equation):
             inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-            body, captured = _opened(inner)
-            outputs = _evaluate(body, captured, inputs, listener, calls)
-        else:
-            outputs = _bound(equation, inputs)
-        values.update(zip(equation.outvars, outputs, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
+            return _evaluate(*_opened(inner), inputs, listener, calls)
+        return bound(equation, inputs)
 
-
-def _bound(equation: Any, inputs: list[Any]) -> list[Any]:
-    """Binds one equation as it stands."""
-    bound = equation.primitive.get_bind_params(equation.params)
-    functions, params = bound if isinstance(bound, tuple) else ((), bound)  # older: a pair
-    with equation.ctx.manager:
-        outputs = equation.primitive.bind(*functions, *inputs, **params)
-    return outputs if equation.primitive.multiple_results else [outputs]
+    return evaluate(jaxpr, consts, args, rule)
 
 
 def _mark(params: dict[str, Any], calls: Counter) -> Mark:
