@@ -134,9 +134,11 @@ def _over_time_jvp(kind, reverse, primals, tangents):
             shown, (recall.projection, None), (d_recall.projection, None), like=outputs
         )
 
+    rows = recall.matrix.T  # so that the transposed loop has a plain product, not one by columns
+
     def body(d_state, now):
         d_gates, d_shown, slopes, valid = now
-        d_recalled = jnp.matmul(d_state[0], recall.matrix)
+        d_recalled = lax.dot_general(d_state[0], rows, (((1,), (1,)), ((), ())))
         through_state = kind.meet(jnp.zeros_like(d_recalled), d_recalled)
         d_gates = tuple(map(jnp.add, d_gates, through_state))
         d_hidden, *rest = kind.move(slopes, d_gates, d_state)
