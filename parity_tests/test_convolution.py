@@ -160,10 +160,11 @@ RESNET = ((16, 64, 16, 16), (64, 64, 3, 3))
     ("expected", "shapes"),
     [
         ("winograd", shapes(*RESNET, padding=1)),
-        ("library", shapes(*RESNET, padding=1, of_weight=True)),
+        ("winograd", shapes(*RESNET, padding=1, of_weight=True)),
         ("library", shapes(*RESNET, padding=1, dtype=np.float64)),
         ("library", shapes(*RESNET, padding=1, dtype=jnp.bfloat16)),
-        ("library", shapes(*RESNET, padding=1, stride=2)),
+        ("patches", shapes(*RESNET, padding=1, stride=2)),
+        ("library", shapes((8, 64, 27, 27), (192, 64, 5, 5), padding=2)),
         ("library", shapes((8, 3, 224, 224), (64, 3, 11, 11), padding=2, stride=4)),
         ("patches", shapes((16, 512, 2, 2), (512, 512, 3, 3), padding=1)),
         ("patches", shapes((16, 96, 24, 24), (24, 96, 1, 1))),
