@@ -133,7 +133,7 @@ CASES = {
     "mobilenet_v2, narrow": case(
         *("mobilenet_v2", 64, 4), width_mult=0.25, heavy=True, optimizer=GENTLE
     ),
-    "efficientnet_lite0": efficientnet_lite(65, 4, width_coefficient=0.25),
+    "efficientnet_lite0": efficientnet_lite(65, 4, optimizer=GENTLE, width_coefficient=0.25),
     "resnet34": case("resnet34", 64, 8, heavy=True),
     "resnet50": case("resnet50", 64, 8, heavy=True, optimizer=GENTLE),
     "resnet50, grouped, dilated": case(
