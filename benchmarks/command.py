@@ -102,6 +102,8 @@ def _older(arguments: argparse.Namespace) -> bench.BenchReport:
     if arguments.merge is None:
         return bench.BenchReport([], {})
     path = Path(arguments.merge or Path(arguments.out, "bench.json"))
+    if not path.is_file():
+        raise SystemExit(f"--merge: expected results in {path}, found no file. Run without --merge.")
     older = bench.BenchReport.from_dict(json.loads(path.read_text(encoding="utf-8")))
     merged(older, bench.BenchReport([], environment()))
     return older
