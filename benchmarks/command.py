@@ -103,7 +103,9 @@ def _older(arguments: argparse.Namespace) -> bench.BenchReport:
         return bench.BenchReport([], {})
     path = Path(arguments.merge or Path(arguments.out, "bench.json"))
     if not path.is_file():
-        raise SystemExit(f"--merge: expected results in {path}, found no file. Run without --merge.")
+        raise SystemExit(
+            f"--merge: expected results in {path}, found no file. Run without --merge."
+        )
     older = bench.BenchReport.from_dict(json.loads(path.read_text(encoding="utf-8")))
     merged(older, bench.BenchReport([], environment()))
     return older

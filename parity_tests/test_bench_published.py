@@ -167,3 +167,8 @@ def test_a_step_that_computes_next_to_nothing_runs_both_ways():
 def test_a_process_that_measures_memory_may_fail(monkeypatch):
     monkeypatch.setattr(memory, "TIMEOUT", 1e-3)
     assert memory.peak(fdl.bench.workload("mlp_b32"), "jax jit") is None
+
+
+def test_a_merge_needs_earlier_results(tmp_path):
+    with pytest.raises(SystemExit, match="found no file"):
+        command.main(["--out", str(tmp_path), "--merge"])
