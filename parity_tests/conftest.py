@@ -21,6 +21,21 @@ settings.register_profile("default", deadline=None, max_examples=30)
 settings.load_profile("default")
 
 
+MAPPINGS = Path("/proc/self/maps")
+"""On Linux, a line for each stretch of memory; a process may have 65,530, and a program takes six.
+
+Beyond that, XLA's compiler falls over with a segmentation fault.
+"""
+_tests = itertools.count(1)
+
+
+def pytest_runtest_teardown():
+    """Forgets compiled programs before a test process holds too many of them."""
+    many = next(_tests) % 50 == 0 and MAPPINGS.exists()
+    if many and MAPPINGS.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
+
+
 @pytest.fixture
 def quick_compilation():
     """For tiny programs that run once: optimising them costs more than it saves."""
