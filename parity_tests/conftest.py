@@ -22,7 +22,7 @@ settings.load_profile("default")
 
 
 MAPPINGS = Path("/proc/self/maps")
-"""On Linux, a line for each stretch of memory; a process may have 65,530, and a program takes six.
+"""On Linux, a line for each stretch of memory; a process may have 65,530, a program takes several.
 
 Beyond that, XLA's compiler falls over with a segmentation fault.
 """

@@ -188,9 +188,7 @@ def _optimizer_alone(workload: Workload, way: str) -> Candidate:
     drawn = gradients({name: p.shape for name, p in params.items()})
     grads = {name: jnp.asarray(drawn[name], p.dtype) for name, p in params.items()}
 
-    def update(params, opt_state, grads):
-        return apply_gradients(optimizer, params, opt_state, grads)
-
+    update = partial(apply_gradients, optimizer)
     advance = jax.jit(update, donate_argnums=(0, 1)) if way == "jit" else _op_by_op(update)
     state = jax.tree.map(jnp.copy, (params, optimizer.init(params)))
 
