@@ -54,6 +54,12 @@ def test_the_page_shows_the_worst_figure_and_how_many_cases(tmp_path):
     assert f"| 1 of {cases} | 20 | 1.0e-12 | 1.0e-05 |" in line
 
 
+def test_a_page_without_figures_names_all_factories(tmp_path):
+    path = tmp_path / "models.md"
+    write(path, [])
+    assert f"| `{GRU}` |" in path.read_text()
+
+
 def test_the_page_is_that_of_its_figures():
     figures = json.loads((DOCS / "models.json").read_text())
     assert (DOCS / "models.md").read_text() == page(figures)

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fdl.functional._broadcasting import in_stages
+
 
 class Moments(NamedTuple):
     """Statistics over some axes, which stay with length 1.
@@ -37,7 +39,7 @@ def moments(input: jax.Array, axes: Sequence[int]) -> Moments:
     elements alike: then it says nothing about the mean.
     """
     mean = jnp.mean(input, axes, keepdims=True)
-    centered = input - mean
+    centered = input - in_stages(mean, input.shape)
     rest = lax.stop_gradient(jnp.mean(centered, axes, keepdims=True))
     var = jnp.mean(jnp.square(centered), axes, keepdims=True) - jnp.square(rest)
     rounding = jnp.finfo(input.dtype).eps * jnp.sqrt(lax.stop_gradient(var))
@@ -55,6 +57,9 @@ def scaled(
     """Deviations over their standard deviation, times `weight`, plus `bias`; all broadcast."""
     scale = lax.rsqrt(var + eps)
     if weight is not None:
-        scale = scale * weight.astype(scale.dtype)
-    output = centered * scale
-    return output if bias is None else output + bias.astype(output.dtype)
+        weight = weight.astype(scale.dtype)
+        scale = scale * in_stages(weight, jnp.broadcast_shapes(scale.shape, weight.shape))
+    output = centered * in_stages(scale, centered.shape)
+    if bias is None:
+        return output
+    return output + in_stages(bias.astype(output.dtype), output.shape)

@@ -8,6 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ of these tensors at any step, against PyTorch in float64 ([equality.md](equality
 in float64, where 1e-10 is allowed, and in float32, where PyTorch's own float32 error decides.
 Float32 errors are large where a network is deep or has kinks: PyTorch's own are as large. The
 ordinary tests take three steps of small networks, the nightly ones all steps of all; *steps* says
-how many the runs behind this page took. The figures were found from {first} to {last}.
+how many the runs behind this page took.{found}
 
 """
 TABLE = """| factory | parameters | counterpart | cases | steps | float64 | float32 | weights |
@@ -110,8 +111,9 @@ def page(figures: dict[str, Any]) -> str:
         found[factory_of(row["name"])].append(row)
     for factory, source in figures["weights"]:
         weights[factory].append(source)
-    dates = [row["date"] for row in figures["networks"]]
-    head = HEAD.replace("{first}", min(dates)).replace("{last}", max(dates))
+    days = sorted({row["date"] for row in figures["networks"]})
+    when = f" The figures were found from {days[0]} to {days[-1]}." if days else ""
+    head = HEAD.replace("{found}", when)
     rows = [_row(name, found[name], weights[name]) for name in sorted(factories())]
     return "".join([head, TABLE, *rows])
 
@@ -139,6 +141,7 @@ def _row(factory: str, found: list[dict[str, Any]], weights: list[str]) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
+@cache
 def _parameters(factory: str) -> str:
     """The number of parameters of the factory's defaults."""
     make = getattr(fdl.models, factory)
