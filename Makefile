@@ -5,7 +5,7 @@ ONLY ?= test
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test nightly lint typecheck layers models bench examples format clean
+.PHONY: demo test nightly formulations lint typecheck layers models bench examples format clean
 
 demo: $(INSTALLED)
 	$(BIN)/fdl demo
@@ -15,6 +15,15 @@ test: lint typecheck
 
 nightly: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m nightly
+
+# Every test with each formulation of convolutions, and the library's own of all else, forced on.
+formulations: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2 --formulation convolution=library --formulation max_pool=library \
+		--formulation update=library
+	for name in patches winograd taps; do \
+		$(BIN)/python -m pytest -n 2 --formulation convolution=$$name --formulation max_pool=slices \
+			--formulation update=rows || exit 1; \
+	done
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -15,6 +15,8 @@ from torch.testing._internal.common_optimizers import optim_db
 from trajectories import unrounded as unrounded_muon
 from zoo import page as networks
 
+from fdl.functional._formulations import forced
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 torch.set_num_threads(1)  # the test workers share the cores, and torch's threads wait by spinning
 settings.register_profile("default", deadline=None, max_examples=30)
@@ -34,6 +36,14 @@ def pytest_runtest_teardown():
     many = next(_tests) % 50 == 0 and MAPPINGS.exists()
     if many and MAPPINGS.read_bytes().count(b"\n") > 20_000:
         jax.clear_caches()
+
+
+def pytest_configure(config):
+    """Forces the formulations that were asked for, until the end."""
+    pairs = [pair.partition("=") for pair in config.getoption("--formulation")]
+    everywhere = forced({family: name for family, _, name in pairs})
+    everywhere.__enter__()
+    config.add_cleanup(lambda: everywhere.__exit__(None, None, None))
 
 
 @pytest.fixture
@@ -79,6 +89,13 @@ def unrounded():
 
 
 def pytest_addoption(parser):
+    parser.addoption(
+        "--formulation",
+        action="append",
+        default=[],
+        metavar="FAMILY=NAME",
+        help="compute a family of functions by one formulation, as convolution=patches, throughout",
+    )
     parser.addoption("--write-layers", metavar="PATH", help="write the page of layers there")
     parser.addoption("--write-models", metavar="PATH", help="write the page of networks there")
 

@@ -21,20 +21,21 @@ FAMILIES = {
 }
 """The formulations of each family; ``"library"`` is XLA's own."""
 
-_forced: dict[str, str] = {}
+_forced: dict[str, str | None] = {}
 
 
 @contextmanager
-def forced(formulations: Mapping[str, str]) -> Generator[None]:
+def forced(formulations: Mapping[str, str | None]) -> Generator[None]:
     """Has families computed by one formulation wherever it can, on all platforms.
 
-    It holds for what is traced meanwhile: a program that was compiled before stays as it is.
+    None leaves the choice to platform and shapes again. It holds for what is traced meanwhile: a
+    program that was compiled before stays as it is.
 
     Raises:
         ValueError: if there is no such family or formulation.
     """
     for family, name in formulations.items():
-        if name not in FAMILIES.get(family, ()):
+        if family not in FAMILIES or name not in (None, *FAMILIES[family]):
             raise ValueError(
                 f"forced: expected one of {FAMILIES.get(family, tuple(FAMILIES))}, got "
                 f"{family}={name!r}."
