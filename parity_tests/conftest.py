@@ -10,6 +10,7 @@ import torch
 import torchvision_here  # noqa: F401, before any import of torchvision or transformers
 from bench_small import make_brief, small_workload
 from hypothesis import settings
+from matplotlib.figure import Figure
 from samples import summary
 from torch.testing._internal.common_optimizers import optim_db
 from trajectories import unrounded as unrounded_muon
@@ -79,6 +80,19 @@ def small():
 def briefly(monkeypatch):
     """The benchmark in blocks of one call, and small products for the machine's peak."""
     make_brief(monkeypatch)
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """Collects the figures that are saved, without the time that drawing them takes."""
+    seen = []
+
+    def savefig(figure, path):
+        path.touch()
+        seen.append(figure)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    return seen
 
 
 @pytest.fixture
