@@ -15,6 +15,7 @@ from fdl._channels_last import with_channels_last
 from fdl._checks import check_tensors
 from fdl._taps import Sink, intercepted, is_listening, numbered, tap, tap_input
 from fdl._types import Buffers, Model, Params
+from fdl._variables import streams
 
 Chosen = Callable[[str, nnx.Module], bool]
 
@@ -52,13 +53,13 @@ def as_model(build: Callable[[nnx.Rngs], nnx.Module]) -> Model:
         >>> output.shape
         (4, 2)
     """
-    abstract = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+    abstract = nnx.eval_shape(lambda: build(streams(0)))
     graphdef, params_like, streams_like, buffers_like = nnx.split(
         abstract, nnx.Param, nnx.RngState, ...
     )
 
     def init(key: jax.Array) -> tuple[Params, Buffers]:
-        _, params, _, buffers = nnx.split(build(nnx.Rngs(key)), nnx.Param, nnx.RngState, ...)
+        _, params, _, buffers = nnx.split(build(streams(key)), nnx.Param, nnx.RngState, ...)
         return _flat(params), _flat(buffers)
 
     def bind(params: Params, buffers: Buffers, train: bool, key: jax.Array | None) -> nnx.Module:

@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from fdl import nn
+from fdl._variables import assign
 
 Images = Float[Array, "N C H W"]
 Logits = Float[Array, "N classes"]
@@ -54,6 +55,6 @@ def draw_linears(network: nnx.Module, rngs: nnx.Rngs) -> None:
 
 def _redraw(layer: nn.Conv2d | nn.Linear, std: float, rngs: nnx.Rngs) -> None:
     weight = layer.weight[...]
-    layer.weight[...] = std * jax.random.normal(rngs.params(), weight.shape, weight.dtype)
+    assign(layer.weight, std * jax.random.normal(rngs.params(), weight.shape, weight.dtype))
     if layer.bias is not None:
-        layer.bias[...] = jnp.zeros_like(layer.bias[...])
+        assign(layer.bias, jnp.zeros_like(layer.bias[...]))

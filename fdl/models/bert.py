@@ -11,6 +11,7 @@ import fdl.functional as F
 from fdl import nn
 from fdl._model import as_model
 from fdl._types import Model
+from fdl._variables import assign
 from fdl.models.bert_config import BertConfig
 from fdl.nn._module import draw_key, forked_stream
 
@@ -48,13 +49,12 @@ def draw(network: nnx.Module, config: BertConfig, rngs: nnx.Rngs) -> None:
     for _, layer in nnx.iter_modules(network):
         if isinstance(layer, nn.Linear | nn.Embedding):
             shape, dtype = layer.weight.shape, layer.weight.dtype
-            layer.weight[...] = config.initializer_range * jax.random.normal(
-                rngs.params(), shape, dtype
-            )
+            drawn = jax.random.normal(rngs.params(), shape, dtype)
+            assign(layer.weight, config.initializer_range * drawn)
         if isinstance(layer, nn.Linear) and layer.bias is not None:
-            layer.bias[...] = jnp.zeros_like(layer.bias[...])
+            assign(layer.bias, jnp.zeros_like(layer.bias[...]))
         if isinstance(layer, nn.Embedding) and layer.padding_idx is not None:
-            layer.weight[...] = layer.weight[...].at[layer.padding_idx].set(0)
+            assign(layer.weight, layer.weight[...].at[layer.padding_idx].set(0))
 
 
 class BertEmbeddings(nn.Module):

@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from fdl._checks import check_ndim
+from fdl._variables import assign
 from fdl.functional._multihead import Masks, Weights, multihead_attention
 from fdl.nn import init
 from fdl.nn._module import Dtype, Module, draw_key, forked_stream, parameter, value_or_none
@@ -103,7 +104,7 @@ class MultiheadAttention(Module):
         self.in_proj_bias = nnx.Param(jnp.zeros(3 * embed_dim, dtype)) if bias else None
         self.out_proj = Linear(embed_dim, embed_dim, bias, dtype=dtype, rngs=rngs)
         if self.out_proj.bias is not None:
-            self.out_proj.bias[...] = jnp.zeros_like(self.out_proj.bias[...])
+            assign(self.out_proj.bias, jnp.zeros_like(self.out_proj.bias[...]))
         row = jax.nn.initializers.normal(1 / math.sqrt(embed_dim))
         shape = (1, 1, embed_dim)
         self.bias_k = parameter(rngs.params(), row, shape, dtype) if add_bias_kv else None

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 import fdl.functional as F
 from fdl._checks import check_axis, check_ndim
+from fdl._variables import assign
 from fdl.nn._module import Dtype, Module, value_or_none
 
 
@@ -43,6 +44,13 @@ class _Norm(Module):
 
     def _affine(self) -> tuple[jax.Array | None, jax.Array | None]:
         return value_or_none(self.weight), value_or_none(self.bias)
+
+    def _keep(self, found: F.BatchNormOutput | F.InstanceNormOutput) -> None:
+        """Writes the running statistics after a call."""
+        kept = (self.running_mean, found.running_mean), (self.running_var, found.running_var)
+        for variable, value in kept:
+            if variable is not None and value is not None:
+                assign(variable, value)
 
 
 class _Pass(NamedTuple):
@@ -97,13 +105,14 @@ class _BatchNorm(_Norm):
             return F.batch_norm(input, None, None, *self._affine(), True, eps=self.eps).output
         cumulative = self._joins_pass()
         if self.training:
-            batches[...] += 1
+            assign(batches, batches[...] + 1)
         average = self.training and (self.momentum is None or cumulative)
         momentum = 1 / batches[...] if average else self.momentum or 0.0
-        output, mean[...], var[...] = F.batch_norm(
+        found = F.batch_norm(
             input, mean[...], var[...], *self._affine(), self.training, momentum, self.eps
         )
-        return output
+        self._keep(found)
+        return found.output
 
     def _joins_pass(self) -> bool:
         """Whether :func:`cumulative_statistics` is on; restarts at the first call inside."""
@@ -118,7 +127,7 @@ class _BatchNorm(_Norm):
                 (self.num_batches_tracked, 0),
             ):
                 if buffer is not None:
-                    buffer[...] = jnp.where(running.restart, start, buffer[...])
+                    assign(buffer, jnp.where(running.restart, start, buffer[...]))
         return True
 
     def _check_shape(self, input: jax.Array) -> None:
@@ -216,7 +225,7 @@ class _InstanceNorm(_Norm):
         if mean is None or var is None:
             output = F.instance_norm(batch, None, None, *self._affine(), eps=self.eps).output
         else:
-            output, mean[...], var[...] = F.instance_norm(
+            found = F.instance_norm(
                 batch,
                 mean[...],
                 var[...],
@@ -225,6 +234,8 @@ class _InstanceNorm(_Norm):
                 self.momentum or 0.0,
                 self.eps,
             )
+            self._keep(found)
+            output = found.output
         return output.reshape(input.shape)
 
 

@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 import fdl.functional as F
+from fdl._variables import assign
 from fdl.functional.embedding import straight_through, wrapped
 from fdl.nn._module import Dtype, Module
 
@@ -59,7 +60,7 @@ class _Table(Module):
         if self.max_norm is None:
             return weight
         scaled = F.embedding_renorm(weight, input, self.max_norm, self.norm_type)
-        self.weight[...] = scaled
+        assign(self.weight, scaled)
         return straight_through(scaled, weight)
 
 

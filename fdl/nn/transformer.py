@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 import fdl.functional as F
+from fdl._variables import assign
 from fdl.nn import init
 from fdl.nn._module import Dtype, Module
 from fdl.nn.attention import Mask
@@ -256,7 +257,7 @@ def _copies(stack: str, layer: nnx.Module, number: int) -> nnx.List:
     for index, copy in enumerate(copies):
         for _, part in nnx.iter_graph(copy):
             if isinstance(part, nnx.RngKey):
-                part[...] = jax.random.fold_in(part[...], index)
+                assign(part, jax.random.fold_in(part[...], index))
     return copies
 
 
@@ -266,4 +267,4 @@ def _redraw_matrices(module: nnx.Module, rngs: nnx.Rngs) -> None:
         if isinstance(part, nnx.Param) and part.ndim > 1:
             outputs, inputs, *rest = part.shape
             bound = math.sqrt(6 / ((outputs + inputs) * math.prod(rest)))
-            part[...] = init.uniform(bound)(rngs.params(), part.shape, part.dtype)
+            assign(part, init.uniform(bound)(rngs.params(), part.shape, part.dtype))

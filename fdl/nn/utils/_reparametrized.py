@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import jax
 from flax import nnx
 
+from fdl._variables import assign
 from fdl.nn._module import Module
 
 Layer = TypeVar("Layer", bound=Module)
@@ -45,7 +46,7 @@ class Reparametrization(ABC):
         old = [variable[...] for variable in variables]
         for variable, before, after in zip(variables, old, self.iterated(*old), strict=True):
             if after is not before:
-                variable[...] = after
+                assign(variable, after)
 
     def _variables(self, layer: Module) -> list[nnx.Variable]:
         return [attrgetter(path)(layer) for path in self.paths]
