@@ -80,7 +80,7 @@ def compared(case: Case, precision: str, steps: int) -> tuple[object, ...]:
         steps=steps,
         precisions=[precision],
     )
-    assert report.equal, report
+    assert report.equal, str(report)
     assert {row.kind for row in report.rows} >= {"output", "loss", "gradient", "parameter"}
     assert max(row.step for row in report.rows) == steps
     worst = max(row.error for row in report.rows if row.precision == precision)
