@@ -2,7 +2,7 @@
 
 ``variable[...] = value`` asks the value for its sharding first. A traced one has none, and says so
 in an error that searches all that was traced before (Flax 0.12): tracing ResNet-50 in training
-takes 4 times as long, and making a BERT 3 times.
+took 8.2 s instead of 2.3, and BERT's initial weights 11.1 instead of 2.9, on a busy machine.
 """
 
 import jax
