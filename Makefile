@@ -16,7 +16,7 @@ test: lint typecheck
 nightly: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m nightly
 
-# Every test with each formulation of convolutions, and the library's own of all else, forced on.
+# Every test with each formulation forced on in turn.
 formulations: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --formulation convolution=library --formulation max_pool=library \
 		--formulation update=library

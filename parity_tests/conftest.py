@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import jax
@@ -42,9 +43,9 @@ def pytest_runtest_teardown():
 def pytest_configure(config):
     """Forces the formulations that were asked for, until the end."""
     pairs = [pair.partition("=") for pair in config.getoption("--formulation")]
-    everywhere = forced({family: name for family, _, name in pairs})
-    everywhere.__enter__()
-    config.add_cleanup(lambda: everywhere.__exit__(None, None, None))
+    everywhere = ExitStack()
+    everywhere.enter_context(forced({family: name for family, _, name in pairs}))
+    config.add_cleanup(everywhere.close)
 
 
 @pytest.fixture
