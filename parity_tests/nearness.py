@@ -70,7 +70,7 @@ def jax_values(function: Callable, arrays: Any) -> dict[str, jax.Array]:
         leaves = jax.tree.leaves(function(*inputs))
         return _weighted(leaves, jnp.asarray), leaves
 
-    grads, leaves = jax.grad(objective, floats, has_aux=True)(*arrays)
+    grads, leaves = jax.jit(jax.grad(objective, floats, has_aux=True))(*arrays)
     return {
         **{f"output {i}": leaf for i, leaf in enumerate(leaves)},
         **{f"gradient {i}": grad for i, grad in enumerate(grads)},

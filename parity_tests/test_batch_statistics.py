@@ -10,6 +10,7 @@ import fdl.functional as F
 from fdl.parity import TOLERANCE
 from fdl.parity.judge import distance, maximum
 
+pytestmark = pytest.mark.optimised
 EPSILON = float(np.finfo(np.float32).eps)
 MEANS = (0.0, 1e-3, 1.0, 1e2, 1e4)
 

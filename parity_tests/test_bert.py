@@ -110,7 +110,7 @@ def test_the_decoder_is_the_table_of_tokens():
     assert not fdl.models.bert_for_masked_lm(SMALL._replace(tie_word_embeddings=False)).tied
 
 
-@pytest.mark.usefixtures("x64", "quick_compilation")
+@pytest.mark.usefixtures("x64")
 def test_recomputed_layers_have_the_same_gradients_and_dropout():
     def gradients(model):
         def loss(params):

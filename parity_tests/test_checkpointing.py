@@ -122,6 +122,7 @@ def test_the_gradient_computes_the_forward_pass_again():
     assert convolutions(remat=True) == convolutions(remat=False) + inner
 
 
+@pytest.mark.optimised
 def test_the_compiled_gradient_of_a_deep_network_needs_less_memory():
     plain, again = (temporary(deep(8, remat=remat)) for remat in (False, True))
     assert again < plain / 2

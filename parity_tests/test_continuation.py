@@ -22,8 +22,6 @@ from schedule_cases import NAMED, TORCH, Case
 from fdl import interop
 from fdl.parity import TOLERANCE
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CYCLE = NAMED["one_cycle_lr"]
 BACK_AND_FORTH = Case(
     "cyclic_lr", {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 6, "step_size_down": 9}

@@ -89,6 +89,7 @@ def test_second_derivatives(name, groups):
         check(torch_function, fdl_function, *normal((2, 4, 5, 4), (4, 4 // groups, 3, 3)))
 
 
+@pytest.mark.optimised
 @every_formulation
 @named(CASES)
 def test_float32_is_near(name, input, weight, options):

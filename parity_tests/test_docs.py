@@ -68,7 +68,6 @@ def test_every_scheduler_has_a_row():
     assert all(ours.replace("_", "") == theirs.lower() for theirs, ours in rows.items())
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_code_of_the_page_of_optimizers_runs():
     names = {}
     for code in re.findall(r"```python\n(.*?)```", OPTIMIZERS, re.DOTALL):

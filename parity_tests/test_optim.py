@@ -22,8 +22,6 @@ each_optimizer = pytest.mark.parametrize("name", TORCH)
 OF_GRADIENTS = [name for name in TORCH if name != "lbfgs"]
 """Those whose update needs no loss to evaluate; test_lbfgs.py has the same for the other one."""
 each_of_gradients = pytest.mark.parametrize("name", OF_GRADIENTS)
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 # --- arguments; test_signatures.py has their names and defaults
 

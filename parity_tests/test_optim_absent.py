@@ -23,8 +23,6 @@ from nearness import assert_equal, assert_near
 
 import fdl
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 FEW = 12
 SHAPES = {"late": (2, 3), "never": (2, 3), "often": (3, 2), "seldom": (4, 2), "always": (2, 2)}
 SHARES = {"late": 0.8, "never": 0.0, "often": 0.7, "seldom": 0.3, "always": 1.0}

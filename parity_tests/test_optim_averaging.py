@@ -166,7 +166,7 @@ def chunks(as_tensor):
 
 
 @pytest.mark.parametrize("labelled", [False, True])
-def test_update_bn_equals_torchs(labelled, quick_compilation):
+def test_update_bn_equals_torchs(labelled):
     twin = Twin().double()
     with torch.no_grad():
         twin(torch.tensor(IMAGES[:7]))  # what it has seen already
@@ -184,7 +184,7 @@ def test_update_bn_equals_torchs(labelled, quick_compilation):
         assert_equal({**params, **after}, tensors(twin))
 
 
-def test_update_bn_of_averaged_weights_as_torchs_page_shows_it(quick_compilation):
+def test_update_bn_of_averaged_weights_as_torchs_page_shows_it():
     twin = convolutional()
     reference = AveragedModel(twin)
     averaging = fdl.optim.swa()

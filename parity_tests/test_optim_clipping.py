@@ -15,8 +15,6 @@ import fdl
 from fdl.parity import TOLERANCE
 from fdl.parity.judge import distance, maximum
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ORDERS = [2.0, 1, 3.5, 0.5, math.inf, "inf", -math.inf, 0, -1.0]
 each_order = pytest.mark.parametrize("order", ORDERS, ids=str)
 

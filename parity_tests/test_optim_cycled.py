@@ -56,7 +56,6 @@ def in_torch(kind: str, options: dict[str, Any], start: np.ndarray, drawn: np.nd
         yield weight.detach().numpy().copy()
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize(("kind", "name", "options"), OPTIMIZERS)
 def test_every_step_equals_torchs(kind, name, options):
     generator = np.random.default_rng(0)

@@ -18,8 +18,6 @@ from gradient_paths import (
 
 import fdl
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 DECAY = {"weight_decay": 0.1}
 NONE = {"weight_decay": 0.0}
 CASES: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {

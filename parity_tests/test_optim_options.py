@@ -61,7 +61,6 @@ OPTIONS = [
         ("SparseAdam", "sparse_adam", {"betas": (0.0, 0.5), "eps": 0.1, "lr": 0.05}),
     )
 ]
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def each(options):

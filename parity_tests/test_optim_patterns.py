@@ -12,8 +12,6 @@ from nearness import distances
 
 import fdl
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 PARAMS = {name: jnp.ones(2) for name in ("stem.weight", "body.weight", "body.bias", "head.weight")}
 
 

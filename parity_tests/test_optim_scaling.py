@@ -348,7 +348,7 @@ def test_a_step_on_bfloat16_keeps_the_parameters_the_rounded_copies():
             )
 
 
-def test_functions_to_evaluate_get_narrow_parameters(quick_compilation):
+def test_functions_to_evaluate_get_narrow_parameters():
     def value_fn(params):
         assert params["w"].dtype == jnp.bfloat16
         return jnp.sum((params["w"].astype(jnp.float32) - 3) ** 2)

@@ -18,8 +18,6 @@ from fdl.optim.radam import length_of_average
 from fdl.parity import TOLERANCE
 from fdl.parity.judge import root_mean_square
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 # --- Adam and RAdam: numbers in float32
 
 

@@ -29,7 +29,6 @@ CONFIGURATIONS = list(configurations())
 each_configuration = pytest.mark.parametrize(
     "chosen", CONFIGURATIONS, ids=[chosen.text for chosen in CONFIGURATIONS]
 )
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @each_configuration

@@ -16,7 +16,7 @@ import fdl
 from fdl import interop
 from fdl.parity import TOLERANCE
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 # --- compositions

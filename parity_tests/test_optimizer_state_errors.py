@@ -12,7 +12,7 @@ from torch.optim import lr_scheduler
 import fdl
 from fdl import interop
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 def trained(name="Adam", **options):

@@ -177,7 +177,6 @@ def test_lbfgs_is_refused():
     assert report.failure.startswith("optimizer: expected an optimizer whose step takes")
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_a_recording_knows_groups_and_schedules(tmp_path):
     optimizer = torch_update(
         groups(torch.optim.SGD, {"weight_decay": 0.1}, lr=0.1, momentum=0.9), schedule=cycled
@@ -203,7 +202,6 @@ def test_a_recording_knows_groups_and_schedules(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "cause"), [(jnp.nan, "not a number"), (jnp.inf, "infinite")], ids=str
 )
-@pytest.mark.usefixtures("quick_compilation")
 def test_no_option_explains_what_is_not_finite(wrong, cause):
     lost = optax.stateless(lambda updates, _: jax.tree.map(lambda u: u.at[0].set(wrong), updates))
     report = fdl.parity.compare(

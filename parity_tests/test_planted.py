@@ -1,28 +1,14 @@
 """Every planted fault is found, in the right place, and explained; nothing else gives an alarm."""
 
-from contextlib import contextmanager
-
-import jax
 import pytest
 from faults import FAULTS, PAIRS
 
 ENOUGH = 0.85
 
 
-@contextmanager
-def unoptimised():
-    """Compiles without XLA's expensive passes."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_fault_is_found_and_explained(fault, record_property):
-    with unoptimised():  # most of the time goes into XLA's optimisations of tiny programs
-        report = fault.pair.compared(*fault.precisions)
+    report = fault.pair.compared(*fault.precisions)
     record_property("fault", fault.name)
     assert not report.equal
     first = report.first_divergence
@@ -35,6 +21,7 @@ def test_fault_is_found_and_explained(fault, record_property):
     assert name == fault.cause, first.causes
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_correct_pair_is_equal(name, record_property):
     report = PAIRS[name].compared("float64", "float32")

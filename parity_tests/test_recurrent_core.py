@@ -90,7 +90,7 @@ def within() -> jax.Array:
 
 @EACH
 @pytest.mark.parametrize(("reverse", "bias"), [(False, True), (True, False)])
-@pytest.mark.usefixtures("x64", "quick_compilation")
+@pytest.mark.usefixtures("x64")
 def test_derivatives_are_those_of_the_plain_scan(name, reverse, bias):
     inputs = drawn(name, bias=bias)
     direction = jax.tree.map(lambda x: jnp.sin(jnp.arange(x.size)).reshape(x.shape), inputs)
@@ -116,7 +116,7 @@ def test_derivatives_are_those_of_the_plain_scan(name, reverse, bias):
 
 
 @pytest.mark.parametrize("name", TORCHS)
-@pytest.mark.usefixtures("x64", "quick_compilation")
+@pytest.mark.usefixtures("x64")
 def test_second_derivative_is_torchs(name):
     make, function, gates = TORCHS[name]
     torch.manual_seed(0)
@@ -203,7 +203,7 @@ def test_frozen_weights_cost_no_product(name):
 
 @EACH
 @pytest.mark.parametrize("steps", [1, 3, 4, 9])
-@pytest.mark.usefixtures("x64", "quick_compilation")
+@pytest.mark.usefixtures("x64")
 def test_any_number_of_steps(name, steps):
     inputs, valid = drawn(name, steps=steps), jnp.ones((steps, BATCH, 1), bool)
     own, reference = (
@@ -219,7 +219,7 @@ def test_no_sequence_at_all(name):
 
 
 @EACH
-@pytest.mark.usefixtures("x64", "quick_compilation")
+@pytest.mark.usefixtures("x64")
 def test_vmap_over_weights_and_inputs_is_a_loop(name):
     both = jax.tree.map(lambda x: jnp.stack([x, 0.5 * x]), drawn(name))
     gradient = jax.grad(objective(over_time, name, False, within()))
@@ -231,7 +231,6 @@ def test_vmap_over_weights_and_inputs_is_a_loop(name):
 
 @EACH
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.usefixtures("quick_compilation")
 def test_half_precision_stays(name, dtype):
     inputs = jax.tree.map(lambda x: x.astype(dtype), drawn(name))
     outputs = over_time(KINDS[name], False, *inputs, None)

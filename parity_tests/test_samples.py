@@ -29,7 +29,6 @@ REFUSED = [
     for family in FAMILIES
     for index, refusal in enumerate(import_module(f"samples.{family}").REFUSED)
 ]
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def check(sample, precision: str) -> float:

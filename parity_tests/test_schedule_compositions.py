@@ -33,7 +33,6 @@ import fdl
 each_first = pytest.mark.parametrize("first", ONE_EACH, ids=lambda c: str(c).partition("(")[0])
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @each_first
 def test_every_sequence_of_two_equals_torchs(first, record_property):
     worst = compare_all(
@@ -48,7 +47,6 @@ def test_every_sequence_of_two_equals_torchs(first, record_property):
         record_property("schedule", ("SequentialLR", pair, error))
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @each_first
 def test_every_chain_of_two_equals_torchs(first, record_property):
     worst = compare_all(
@@ -72,7 +70,6 @@ LONGER = [
 ]
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("milestones", MILESTONES, ids=str)
 def test_a_sequence_of_three_equals_torchs(milestones):
     compare_all(
@@ -85,7 +82,6 @@ def test_a_sequence_of_three_equals_torchs(milestones):
     )
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_a_chain_of_three_and_of_one_equals_torchs():
     chains = [*LONGER, *[[case] for case in ONE_EACH]]
     compare_all(
@@ -95,7 +91,6 @@ def test_a_chain_of_three_and_of_one_equals_torchs():
     )
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("order", ["first", "last"])
 def test_a_chain_with_a_sequence_in_it_equals_torchs(order):
     def in_order(inner: Any, alone: Any) -> list[Any]:
@@ -175,7 +170,6 @@ def test_a_sequence_takes_no_composed_member_which_torch_cannot_switch_to(theirs
             fdl.optim.sequential_lr(members, [7])
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_a_chain_with_a_chain_in_it_equals_torchs():
     inner = [NAMED[name] for name in ("cosine_annealing_lr", "exponential_lr")]
 
@@ -206,7 +200,6 @@ def test_a_python_function_is_refused_with_the_remedy_and_taken_as_a_table(name)
     assert_near(jitted(factory(LR, fdl.optim.tabulate(host, STEPS)), STEPS), expected)
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("case", ONE_EACH, ids=str)
 def test_a_table_is_torchs_recursion_also_without_x64(case):
     chained = fdl.optim.chained_scheduler([NAMED["cosine_annealing_lr"].fdl(), case.fdl()])

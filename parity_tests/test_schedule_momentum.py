@@ -86,7 +86,6 @@ def named(cases: Any) -> str:
     return ", ".join(map(str, cases))
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @for_sgd_and_adam
 def test_momentum_in_a_sequence_of_two_equals_torchs(key):
     compare(
@@ -97,7 +96,6 @@ def test_momentum_in_a_sequence_of_two_equals_torchs(key):
     )
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @for_sgd_and_adam
 def test_momentum_in_a_chain_of_two_equals_torchs(key):
     compare(
@@ -108,7 +106,6 @@ def test_momentum_in_a_chain_of_two_equals_torchs(key):
     )
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("milestones", [[0, 9], [9, 9], [5, 30], [1, 2], [0, 0]], ids=str)
 def test_momentum_in_a_sequence_of_three_equals_torchs(milestones):
     compare(
@@ -122,7 +119,6 @@ def test_momentum_in_a_sequence_of_three_equals_torchs(milestones):
 MIXED = [ONE, UP_AND_DOWN, NAMED["exponential_lr"]]
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("inner", TRIPLES, ids=named)
 @pytest.mark.parametrize("order", ["first", "last"])
 def test_momentum_in_a_chain_with_a_sequence_in_it_equals_torchs(inner, order):
@@ -144,7 +140,6 @@ def test_momentum_in_a_chain_with_a_sequence_in_it_equals_torchs(inner, order):
     )
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_momentum_in_a_chain_with_a_chain_in_it_equals_torchs():
     def in_torch(o: torch.optim.Optimizer, case: Case) -> Any:
         return lr_scheduler.ChainedScheduler([chain(o, UP_AND_DOWN, SHORT[0]), case.torch(o)])
@@ -187,7 +182,6 @@ def torch_epochs(optimizer: Any, by_batch: list[Any], by_epoch: list[Any], key: 
     return np.array(values, float)
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("key", ["lr", "momentum"])
 def test_a_step_an_epoch_equals_torchs(key):
     cases = EPOCHS if key == "lr" else CYCLING
@@ -208,7 +202,6 @@ def test_a_step_an_epoch_equals_torchs(key):
     compare_all(slow, expected, [f"{case} {how}" for case in cases for how in ("alone", "joined")])
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("key", ["lr", "momentum"])
 def test_a_chain_steps_one_member_a_batch_and_one_an_epoch(key):
     schedules, expected = [], []

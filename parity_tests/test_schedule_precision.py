@@ -22,7 +22,6 @@ def test_float32_is_as_precise_as_float32_can_be():
         assert np.abs(got - exact).max() <= TOLERANCE.float32(0.0) * np.abs(exact).max(), case
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("dtype", ["int64", "float32", "float64"])
 def test_integer_and_float_counts_are_one(dtype):
     schedules = [case.fdl() for case in ONE_EACH]
@@ -92,7 +91,6 @@ def exact_and_narrow(schedules: list[Any]) -> tuple[np.ndarray, np.ndarray]:
     return exact, np.asarray(jax.jit(jax.vmap(together))(counts))
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_counts_beyond_what_float32_holds_are_exact():
     schedules = [case.fdl() for case in CONTINUING]
     decay = Case("exponential_lr", {"gamma": 0.5}).fdl()

@@ -77,7 +77,6 @@ OPTIMIZERS: list[tuple[str, Any, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("case", TRAINED, ids=str)
 @pytest.mark.parametrize(("name", "kind", "options"), OPTIMIZERS)
 def test_training_with_a_cycled_momentum_equals_torchs(case, name, kind, options):
@@ -140,7 +139,6 @@ PLATEAUS = [
 ]
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("options", PLATEAUS, ids=str)
 @pytest.mark.parametrize("mode", ["min", "max"])
 @pytest.mark.parametrize("threshold_mode", ["rel", "abs"])

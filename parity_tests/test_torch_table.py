@@ -28,7 +28,6 @@ CASES = [
     if name not in EXCLUDED
     for part in range(PARTS.get(name, 1))
 ]
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def checked(

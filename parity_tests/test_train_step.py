@@ -159,7 +159,7 @@ def test_a_step_of_lbfgs_equals_torchs_step_of_a_closure(search, parts):
     assert int(state.opt_state.func_evals) == evaluations > 3
 
 
-def test_the_line_search_of_optax_gets_what_it_asks_for(quick_compilation):
+def test_the_line_search_of_optax_gets_what_it_asks_for():
     def bowl(params, buffers, batch, *, train, key):
         loss = ((params["w"] - batch[0].mean()) ** 2).sum()
         return loss, (buffers, {"loss": loss})

@@ -44,7 +44,7 @@ NOT_TWICE = {
 }
 """What torch has no second derivative of, with its own words."""
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SMOOTH = [name for name, sample in shown().items() if sample.is_differentiable()]
 CONTRADICTS = ["weight_norm", "BCELoss"]
 """Torch's second derivative is not that of its first: test_torch_inconsistencies.py."""

@@ -49,16 +49,17 @@ def test_every_factory_has_a_case():
 
 
 @some(LIGHT, nightly=[])
-@pytest.mark.usefixtures("quick_compilation")
 def test_meaning_in_training(case, record_property):
     record_property("network", compared(case, "float64", min(QUICK, case.steps)))
 
 
+@pytest.mark.optimised
 @some(FIRSTS, nightly=[])
 def test_precision_in_training(case, record_property):
     record_property("network", compared(case, "float32", min(QUICK, case.steps)))
 
 
+@pytest.mark.optimised
 @NIGHTLY
 @some([*CASES], nightly=[])
 @pytest.mark.parametrize("precision", ["float64", "float32"])
@@ -128,7 +129,7 @@ def inputs_of(case: Case, precision: str) -> list[jax.Array]:
 
 
 @every_factory
-@pytest.mark.usefixtures("quick_compilation", "x64")
+@pytest.mark.usefixtures("x64")
 def test_protocol(case):
     model = case.model()
     assert list(inspect.signature(model.init).parameters) == ["key"]
