@@ -1,8 +1,10 @@
 """Strict JAX for every test: no silent promotion; hypothesis without deadlines."""
 
+import ctypes
 import itertools
+import resource
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import jax
@@ -26,19 +28,23 @@ settings.register_profile("default", deadline=None, max_examples=30)
 settings.load_profile("default")
 
 
-MAPPINGS = Path("/proc/self/maps")
-"""On Linux, a line for each stretch of memory; a process may have 65,530, a program takes several.
-
-Beyond that, XLA's compiler falls over with a segmentation fault.
-"""
-_tests = itertools.count(1)
+MEMORY = Path("/proc/self/statm")
+"""On Linux, how many pages of memory a process has: all, and those that are in use."""
+ENOUGH = 2 * 2**30
+"""Bytes; each of some thousand tests leaves compiled programs behind, of megabytes."""
 
 
 def pytest_runtest_teardown():
-    """Forgets compiled programs before a test process holds too many of them."""
-    many = next(_tests) % 50 == 0 and MAPPINGS.exists()
-    if many and MAPPINGS.read_bytes().count(b"\n") > 20_000:
+    """Forgets compiled programs before a test process holds too many of them.
+
+    Their memory goes back to the system only when the C library is asked to give it back. Where
+    memory is short, tests take several times as long; with too many stretches of it (65,530 are
+    allowed, a program takes several), XLA's compiler falls over with a segmentation fault.
+    """
+    if MEMORY.exists() and int(MEMORY.read_text().split()[1]) * resource.getpagesize() > ENOUGH:
         jax.clear_caches()
+        with suppress(AttributeError):  # not every C library has it
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def pytest_configure(config):
