@@ -50,7 +50,7 @@ def recording(tmp_path_factory):
 
 def test_a_correct_port_is_equal_in_both_precisions(recording):
     report = compare(recording, network(), loss="cross_entropy", optimizer=fdl.optim.adamw())
-    assert report.equal, report
+    assert report.equal, str(report)
     assert {row.kind for row in report.rows} >= {"activation", "mask", "parameter"}
     assert {row.precision for row in report.rows} == {"float64", "float32"}
     assert report.setup["reference"] == "Sequential"
@@ -85,7 +85,7 @@ def test_a_pair_is_taken_for_its_jax_half(recording):
         optimizer=(None, fdl.optim.adamw()),
         precisions=["float64"],
     )
-    assert report.equal, report
+    assert report.equal, str(report)
 
 
 def test_an_optimizer_has_to_be_on_both_sides(recording):

@@ -105,7 +105,7 @@ def test_taps_in_a_loop_are_hidden_and_the_report_says_so():
     report = fdl.parity.compare(
         twin, looped, [batch], loss="mse_loss", params=params, precisions=["float64"]
     )
-    assert report.equal, report
+    assert report.equal, str(report)
     (check,) = (check for check in report.preflight if check.name == "taps")
     assert check.status == "note"
     assert "loop" in check.detail

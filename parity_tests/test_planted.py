@@ -27,7 +27,7 @@ def test_a_correct_pair_is_equal(name, record_property):
     report = PAIRS[name].compared("float64", "float32")
     record_property("pair", name)
     record_property("silent", report.equal)
-    assert report.equal, report
+    assert report.equal, str(report)
 
 
 def test_names_are_unique():
