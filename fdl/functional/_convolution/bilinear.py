@@ -40,7 +40,21 @@ def pull_weight(
     return _PULL_WEIGHT.bind(input, output, geometry=geometry, kernel=tuple(kernel))
 
 
-def _primitive(name: str, static: tuple[str, ...]) -> Any:
+def _correlated(x: Any, w: Any, *, geometry: Geometry) -> tuple[int, ...]:
+    return x.shape[0], w.shape[0], *geometry.windows(x.shape[2:], w.shape[2:])
+
+
+def _pulled_input(y: Any, w: Any, *, geometry: Geometry, size: tuple[int, ...]) -> tuple[int, ...]:
+    return y.shape[0], w.shape[1] * geometry.groups, *size
+
+
+def _pulled_weight(
+    x: Any, y: Any, *, geometry: Geometry, kernel: tuple[int, ...]
+) -> tuple[int, ...]:
+    return y.shape[1], x.shape[1] // geometry.groups, *kernel
+
+
+def _primitive(name: str, shape: Callable[..., tuple[int, ...]], static: tuple[str, ...]) -> Any:
     """The primitive of one of the three maps, which stand under its name in both modules."""
     library, on_cpu = getattr(direct, name), getattr(cpu, name)
     primitive = Primitive(f"fdl_{name}")
@@ -51,8 +65,7 @@ def _primitive(name: str, static: tuple[str, ...]) -> Any:
             return jitted(*operands, **options)
 
     def shaped(*operands: Any, **options: Any) -> Any:
-        out = jax.eval_shape(partial(library, **options), *operands)
-        return operands[0].update(shape=out.shape, dtype=out.dtype, weak_type=False)
+        return operands[0].update(shape=shape(*operands, **options), weak_type=False)
 
     primitive.def_impl(evaluate)
     primitive.def_abstract_eval(shaped)
@@ -77,9 +90,9 @@ def _batched(
     return spread(first, second), 0
 
 
-_CORRELATE = _primitive("correlate", ("geometry",))
-_PULL_INPUT = _primitive("pull_input", ("geometry", "size"))
-_PULL_WEIGHT = _primitive("pull_weight", ("geometry", "kernel"))
+_CORRELATE = _primitive("correlate", _correlated, ("geometry",))
+_PULL_INPUT = _primitive("pull_input", _pulled_input, ("geometry", "size"))
+_PULL_WEIGHT = _primitive("pull_weight", _pulled_weight, ("geometry", "kernel"))
 
 
 def _size(operand: Any) -> tuple[int, ...]:
