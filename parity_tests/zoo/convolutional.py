@@ -12,11 +12,11 @@ import fdl
 from fdl.models.alexnet import AlexNet
 from fdl.models.vgg import VGG, Features
 from fdl.parity import twins
-from zoo.case import GENTLE, SGD, Case, classified
+from zoo.case import Case, classified, sgd
 
 
 def case(
-    name: str, size: int, batch: int, *, heavy: bool = False, optimizer: Any = SGD, **kwargs: Any
+    name: str, size: int, batch: int, *, heavy: bool = False, rate: float = 1e-3, **kwargs: Any
 ) -> Case:
     """A factory with torchvision's of the same name, on images of so many pixels."""
     kwargs = {"num_classes": 10, **kwargs}
@@ -27,7 +27,7 @@ def case(
         "cross_entropy",
         classified(batch, 3, size, size),
         f"torchvision.models.{name}",
-        optimizer=optimizer,
+        optimizer=sgd(rate),
         heavy=heavy,
     )
 
@@ -52,7 +52,7 @@ lite.drop_connect = drop_connect
 
 
 def efficientnet_lite(
-    size: int, batch: int, *, heavy: bool = False, optimizer: Any = SGD, **kwargs: Any
+    size: int, batch: int, *, heavy: bool = False, rate: float = 1e-3, **kwargs: Any
 ) -> Case:
     """Lite0 with the package's network, padded by the size of the image at hand."""
     kwargs = {"num_classes": 10, **kwargs}
@@ -62,7 +62,7 @@ def efficientnet_lite(
         "cross_entropy",
         classified(batch, 3, size, size),
         'efficientnet_lite_pytorch.EfficientNet.from_name("efficientnet-lite0")',
-        optimizer=optimizer,
+        optimizer=sgd(rate),
         heavy=heavy,
     )
 
@@ -130,12 +130,10 @@ CASES = {
         width_mult=0.5,
         inverted_residual_setting=[[1, 16, 1, 1], [6, 24, 2, 2], [6, 32, 2, 2]],
     ),
-    "mobilenet_v2, narrow": case(
-        *("mobilenet_v2", 64, 4), width_mult=0.25, heavy=True, optimizer=GENTLE
-    ),
-    "efficientnet_lite0": efficientnet_lite(65, 4, optimizer=GENTLE, width_coefficient=0.25),
+    "mobilenet_v2, narrow": case(*("mobilenet_v2", 64, 4), width_mult=0.25, heavy=True, rate=1e-5),
+    "efficientnet_lite0": efficientnet_lite(65, 4, rate=1e-5, width_coefficient=0.25),
     "resnet34": case("resnet34", 64, 8, heavy=True),
-    "resnet50": case("resnet50", 64, 8, heavy=True, optimizer=GENTLE),
+    "resnet50": case("resnet50", 64, 8, heavy=True, rate=1e-6),
     "resnet50, grouped, dilated": case(
         "resnet50",
         64,
@@ -147,9 +145,9 @@ CASES = {
         zero_init_residual=True,
         remat=True,
     ),
-    "resnet101": case("resnet101", 64, 8, heavy=True, optimizer=GENTLE),
-    "resnet152": case("resnet152", 64, 8, heavy=True, optimizer=GENTLE),
-    "mobilenet_v2, full width": case("mobilenet_v2", 64, 4, heavy=True, optimizer=GENTLE),
-    "efficientnet_lite0, full width": efficientnet_lite(64, 4, heavy=True, optimizer=GENTLE),
+    "resnet101": case("resnet101", 64, 8, heavy=True, rate=1e-7),
+    "resnet152": case("resnet152", 64, 8, heavy=True, rate=1e-8),
+    "mobilenet_v2, full width": case("mobilenet_v2", 64, 4, heavy=True, rate=1e-5),
+    "efficientnet_lite0, full width": efficientnet_lite(64, 4, heavy=True, rate=1e-5),
     **dict(vggs()),
 }
