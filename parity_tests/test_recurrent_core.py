@@ -104,11 +104,16 @@ def test_derivatives_are_those_of_the_plain_scan(name, reverse, bias):
             slopes = jax.tree.leaves(jax.grad(function)(inputs))
             return sum(map(jnp.vdot, slopes, jax.tree.leaves(direction)))
 
-        results = {"gradient": jax.value_and_grad(function)(inputs), "forward": along(inputs)}
-        results |= {"reverse over forward": jax.grad(along)(inputs)}
-        results |= {"reverse over reverse": jax.grad(across)(inputs)}
-        results |= {"forward over reverse": jax.jvp(across, (inputs,), (direction,))[1]}
-        return named(results)
+        @jax.jit
+        def results(inputs):
+            first = {"gradient": jax.value_and_grad(function)(inputs), "forward": along(inputs)}
+            return first | {
+                "reverse over forward": jax.grad(along)(inputs),
+                "reverse over reverse": jax.grad(across)(inputs),
+                "forward over reverse": jax.jvp(across, (inputs,), (direction,))[1],
+            }
+
+        return named(results(inputs))
 
     expected = every(reference)
     assert_equal(every(own), expected)
@@ -207,7 +212,8 @@ def test_frozen_weights_cost_no_product(name):
 def test_any_number_of_steps(name, steps):
     inputs, valid = drawn(name, steps=steps), jnp.ones((steps, BATCH, 1), bool)
     own, reference = (
-        jax.value_and_grad(objective(run, name, True, valid))(inputs) for run in (over_time, plain)
+        jax.jit(jax.value_and_grad(objective(run, name, True, valid)))(inputs)
+        for run in (over_time, plain)
     )
     assert_equal(named(own), named(reference))
 
@@ -222,7 +228,7 @@ def test_no_sequence_at_all(name):
 @pytest.mark.usefixtures("x64")
 def test_vmap_over_weights_and_inputs_is_a_loop(name):
     both = jax.tree.map(lambda x: jnp.stack([x, 0.5 * x]), drawn(name))
-    gradient = jax.grad(objective(over_time, name, False, within()))
+    gradient = jax.jit(jax.grad(objective(over_time, name, False, within())))
     got = jax.vmap(gradient)(both)
     for k in range(2):
         one = gradient(jax.tree.map(lambda x, k=k: x[k], both))
