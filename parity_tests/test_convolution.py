@@ -162,7 +162,7 @@ RESNET = ((16, 64, 16, 16), (64, 64, 3, 3))
     [
         ("winograd", shapes(*RESNET, padding=1)),
         ("winograd", shapes(*RESNET, padding=1, of_weight=True)),
-        ("library", shapes(*RESNET, padding=1, dtype=np.float64)),
+        ("patches", shapes(*RESNET, padding=1, dtype=np.float64)),
         ("library", shapes(*RESNET, padding=1, dtype=jnp.bfloat16)),
         ("patches", shapes(*RESNET, padding=1, stride=2)),
         ("library", shapes((8, 64, 27, 27), (192, 64, 5, 5), padding=2)),
