@@ -30,8 +30,17 @@ settings.load_profile("default")
 
 MEMORY = Path("/proc/self/statm")
 """On Linux, how many pages of memory a process has: all, and those that are in use."""
-ENOUGH = 2 * 2**30
+GROWTH = 3 * 2**29
 """Bytes; each of some thousand tests leaves compiled programs behind, of megabytes."""
+
+
+def in_use() -> int:
+    """Bytes of memory that this process uses, or 0 where that is not known."""
+    return int(MEMORY.read_text().split()[1]) * resource.getpagesize() if MEMORY.exists() else 0
+
+
+kept = [in_use()]
+"""Memory in use each time that compiled programs were forgotten."""
 
 
 def pytest_runtest_teardown():
@@ -41,10 +50,11 @@ def pytest_runtest_teardown():
     memory is short, tests take several times as long; with too many stretches of it (65,530 are
     allowed, a program takes several), XLA's compiler falls over with a segmentation fault.
     """
-    if MEMORY.exists() and int(MEMORY.read_text().split()[1]) * resource.getpagesize() > ENOUGH:
+    if in_use() > kept[-1] + GROWTH:
         jax.clear_caches()
         with suppress(AttributeError):  # not every C library has it
             ctypes.CDLL(None).malloc_trim(0)
+        kept.append(in_use())
 
 
 def pytest_configure(config):
