@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fdl._types import Buffers, Model, Params
+from fdl.functional._formulations import FAMILIES, forced
 
 WIDTH = 100  # columns of what is printed to a file
 
@@ -47,8 +48,9 @@ class Summary(NamedTuple):
         parameter_bytes: their size, buffers included.
         activation_bytes: size of all that `layers` make: about what a training step keeps, but for
             what XLA fuses, and what a model with `remat` computes again.
-        flops: floating-point operations of the forward pass by XLA's count, an addition and a
-            multiplication being two; None where the backend does not tell.
+        flops: floating-point operations of the forward pass by XLA's count of its own operations,
+            whatever computes them in the end, an addition and a multiplication being two; None
+            where the backend does not tell.
         temp_bytes: memory that the compiled forward pass needs beside arguments and outputs; None
             where the backend does not tell.
     """
@@ -139,17 +141,22 @@ def summary(model: Model, *inputs: Any, train: bool = False, **named: Any) -> Su
         )
 
     layers = _layers(called(model.trace), params, buffers, args, key)
-    compiled = jax.jit(called(model.apply)).lower(params, buffers, args, key).compile()
-    memory = compiled.memory_analysis()
+    memory = _lowered(called(model.apply), params, buffers, args, key).compile().memory_analysis()
+    with forced(dict.fromkeys(FAMILIES, "library")):
+        cost = _lowered(called(model.apply), params, buffers, args, key).cost_analysis()
     return Summary(
         layers,
         _count(params),
         _count(buffers),
         _bytes([*params.values(), *buffers.values()]),
         sum(layer.bytes for layer in layers),
-        (compiled.cost_analysis() or {}).get("flops"),
+        (cost or {}).get("flops"),
         None if memory is None else int(memory.temp_size_in_bytes),
     )
+
+
+def _lowered(function: Callable[..., Any], *args: Any) -> jax.stages.Lowered:
+    return jax.jit(function).lower(*args)
 
 
 def _abstract(argument: str, given: Any) -> Any:

@@ -93,6 +93,22 @@ def test_another_learning_rate_is_not_timed(small, monkeypatch):
     ]
 
 
+@pytest.mark.parametrize(("unlucky", "timed"), [({0}, True), ({0, 2}, False)])
+def test_most_of_three_draws_decide(small, monkeypatch, unlucky, timed):
+    draws = []
+
+    def by_luck(workload, phase, variant):
+        draws.append(workload.draw)
+        right = variants.build(workload, phase, variant)
+        shift = 1e-3 if workload.draw in unlucky else 0.0
+        return Built(lambda: right.call() + shift)
+
+    monkeypatch.setattr(suite, "build", by_luck)
+    (row,) = suite.measure(small, "training", ["jax jit"], blocks=1).rows
+    assert draws == [0, 1, 2]
+    assert (row.timing is not None) == timed
+
+
 @pytest.mark.parametrize("fault", ["scaled", "nan", "late", "shape"])
 def test_a_broken_output_is_not_timed(small, monkeypatch, fault):
     calls = []

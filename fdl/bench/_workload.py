@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -38,6 +39,8 @@ class Workload(NamedTuple):
             is none.
         output: the attribute of the twin's output that is compared; empty for the output itself.
         dtype: of weights and floating-point inputs.
+        draw: 0 for the weights themselves; another number moves each of them by a unit in the last
+            place, up or down at random.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Workload(NamedTuple):
     flax: tuple[str, Mapping[str, Any]] | None = None
     output: str = ""
     dtype: str = "float32"
+    draw: int = 0
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -65,7 +69,10 @@ class Workload(NamedTuple):
         with torch.random.fork_rng(), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torchvision on its own initialisation
             torch.manual_seed(SEED)
-            return self.twin().to(getattr(torch, self.dtype))
+            module = self.twin().to(getattr(torch, self.dtype))
+        if self.draw:
+            _shift(module, seed=self.draw)
+        return module
 
     def weights(self, module: torch.nn.Module | None) -> tuple[Params, Buffers]:
         """The fdl side's initial weights: `module`'s, or its own without one."""
@@ -80,6 +87,18 @@ class Workload(NamedTuple):
     def _converted(self, array: np.ndarray) -> jax.Array:
         found = jax.numpy.asarray(array)
         return found.astype(self.dtype) if jax.numpy.issubdtype(found.dtype, np.floating) else found
+
+
+def _shift(module: torch.nn.Module, *, seed: int) -> None:
+    """Moves every weight by a unit in the last place, up or down."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            up = torch.rand(parameter.shape, generator=generator) < 0.5
+            limit = torch.where(up, math.inf, -math.inf).to(parameter)
+            parameter.copy_(torch.nextafter(parameter, limit))
 
 
 def gradients(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
@@ -56,27 +57,37 @@ class Gate:
         self.budget = 0.0
         self._draw()
 
-    def check(self, variant: str, results: Sequence[Any]) -> Verdict:
+    def check(
+        self,
+        variant: str,
+        results: Sequence[Any],
+        again: Callable[[Workload], Sequence[Any]] | None = None,
+    ) -> Verdict:
         """Judges the results of a variant's first calls, in order.
 
         Where they are beyond what torch's own error allows, torch is run again from weights that
         are a unit in the last place apart, as often as :data:`fdl.parity.TOLERANCE` says: deep
-        networks with batch norm magnify rounding by luck. Flax's variants may also agree with a
-        float64 run of torch whose learning rates are off as far as Optax's are.
+        networks with batch norm magnify rounding by luck. Then the variant is, twice, and the
+        median of its errors counts: where one gradient is next to nothing, AdamW moves its weight
+        up or down by luck, which takes AlexNet's third loss 1.8e-4 away from two weights of twelve.
+        Flax's variants may also agree with a float64 run of torch whose learning rates are off as
+        far as Optax's are.
 
         Args:
             variant: how an error calls it.
             results: of the first :data:`CHECKED_CALLS` calls.
+            again: of a workload with other weights, the results of the variant's first calls.
 
         Raises:
             UnequalError: if they are not within budget.
         """
-        found = np.stack([read(r) for r in results])
-        error = self._error(found)
-        if error > self.budget and variant.startswith("flax") and self.training:
-            error = min(error, self._error(found, self._as_optax_rounds()))
+        error = self._error_of(variant, results)
         while not error <= self.budget and math.isfinite(error) and self.draws < TOLERANCE.draws:
             self._draw()
+        unlucky = not error <= self.budget and math.isfinite(error) and self.training
+        if unlucky and again is not None:
+            others = [again(self.workload._replace(draw=draw)) for draw in (1, 2)]
+            error = statistics.median([error, *(self._error_of(variant, r) for r in others)])
         if not error <= self.budget:
             raise UnequalError(
                 f"{self.place}: {variant}: expected the {self.quantity} of the first "
@@ -86,11 +97,16 @@ class Gate:
             )
         return Verdict(error, self.budget)
 
+    def _error_of(self, variant: str, results: Sequence[Any]) -> float:
+        found = np.stack([read(r) for r in results])
+        error = self._error(found)
+        if error > self.budget and variant.startswith("flax") and self.training:
+            return min(error, self._error(found, self._as_optax_rounds()))
+        return error
+
     def _draw(self) -> None:
         """Widens the budget to what torch's next float32 run allows."""
-        module = self.workload.module()
-        if self.draws:
-            _shift(module, seed=self.draws)
+        module = self.workload._replace(draw=self.draws).module()
         error = self._error(self._first(module))
         floor = TOLERANCE.floor * float(jnp.finfo(self.workload.dtype).eps)
         self.budget = max(self.budget, TOLERANCE.multiple * error, floor)
@@ -129,15 +145,3 @@ def read(result: Any) -> np.ndarray:
     if hasattr(result, "cpu"):
         return result.detach().cpu().double().numpy().copy()
     return np.array(result, dtype=np.float64)
-
-
-def _shift(module: torch.nn.Module, *, seed: int) -> None:
-    """Moves every weight by a unit in the last place, up or down."""
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            up = torch.rand(parameter.shape, generator=generator) < 0.5
-            limit = torch.where(up, math.inf, -math.inf).to(parameter)
-            parameter.copy_(torch.nextafter(parameter, limit))

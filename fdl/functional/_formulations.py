@@ -15,8 +15,9 @@ import jax.numpy as jnp
 from jax import lax
 
 FAMILIES = {
-    "convolution": ("library", "patches", "winograd", "taps"),
+    "convolution": ("library", "patches", "winograd", "taps", "onednn"),
     "max_pool": ("library", "slices"),
+    "product": ("library", "onednn"),
     "update": ("library", "rows"),
 }
 """The formulations of each family; ``"library"`` is XLA's own."""

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fdl._checks import check_axis, check_ndim, check_same_dtype
+from fdl.functional._product import project
 
 
 def linear(
@@ -37,7 +38,7 @@ def linear(
     if input.ndim == 0:
         raise ValueError("linear: input: expected at least one axis, got a scalar. Use x[None].")
     check_axis("linear", "input features", input.shape[-1], expected=weight.shape[-1], of="weight")
-    output = jnp.matmul(input, weight.T)
+    output = project(input, weight) if weight.ndim == 2 else jnp.matmul(input, weight)
     if bias is None:
         return output
     missing = output.ndim - bias.ndim

@@ -17,11 +17,17 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fdl.functional._convolution import depthwise, direct, patches, winograd
+from fdl.functional._convolution import depthwise, direct, onednn, patches, winograd
 from fdl.functional._convolution.geometry import Geometry
 from fdl.functional._formulations import forced_of
 
-_FORMULATIONS = {"library": direct, "patches": patches, "winograd": winograd, "taps": depthwise}
+_FORMULATIONS = {
+    "library": direct,
+    "patches": patches,
+    "winograd": winograd,
+    "taps": depthwise,
+    "onednn": onednn,
+}
 
 
 class Shapes(NamedTuple):
@@ -32,14 +38,16 @@ class Shapes(NamedTuple):
         weight: ``(O, C / groups, *kernel)``.
         geometry: how the filters go over the input.
         dtype: of both.
-        of_weight: whether the gradient of the weight is asked for.
+        of: what is computed: ``"output"``, or the gradient of the ``"input"`` or the ``"weight"``.
+        onednn: whether the program may call oneDNN.
     """
 
     input: tuple[int, ...]
     weight: tuple[int, ...]
     geometry: Geometry
     dtype: jnp.dtype
-    of_weight: bool = False
+    of: str = "output"
+    onednn: bool = False
 
     @property
     def kernel(self) -> tuple[int, ...]:
@@ -51,28 +59,50 @@ class Shapes(NamedTuple):
         """The windows of all images."""
         return self.input[0] * prod(self.geometry.windows(self.input[2:], self.kernel))
 
+    @property
+    def apart(self) -> bool:
+        """Whether filters see single channels of many."""
+        return self.weight[1] == 1 and self.geometry.groups > 1
 
-def correlate(input: jax.Array, weight: jax.Array, *, geometry: Geometry) -> jax.Array:
+    @property
+    def strided(self) -> bool:
+        """Whether windows are further than a pixel apart."""
+        return prod(self.geometry.stride) > 1
+
+
+def correlate(
+    input: jax.Array, weight: jax.Array, *, geometry: Geometry, onednn: bool = False
+) -> jax.Array:
     """Correlates inputs with filters."""
-    how = _module(Shapes(input.shape, weight.shape, geometry, input.dtype))
+    how = _module(Shapes(input.shape, weight.shape, geometry, input.dtype, "output", onednn))
     return how.correlate(input, weight, geometry=geometry)
 
 
 def pull_input(
-    output: jax.Array, weight: jax.Array, *, geometry: Geometry, size: Sequence[int]
+    output: jax.Array,
+    weight: jax.Array,
+    *,
+    geometry: Geometry,
+    size: Sequence[int],
+    onednn: bool = False,
 ) -> jax.Array:
     """Pulls a cotangent of the output back to inputs of some size."""
     shape = (output.shape[0], weight.shape[1] * geometry.groups, *size)
-    how = _module(Shapes(shape, weight.shape, geometry, output.dtype))
+    how = _module(Shapes(shape, weight.shape, geometry, output.dtype, "input", onednn))
     return how.pull_input(output, weight, geometry=geometry, size=size)
 
 
 def pull_weight(
-    input: jax.Array, output: jax.Array, *, geometry: Geometry, kernel: Sequence[int]
+    input: jax.Array,
+    output: jax.Array,
+    *,
+    geometry: Geometry,
+    kernel: Sequence[int],
+    onednn: bool = False,
 ) -> jax.Array:
     """Pulls a cotangent of the output back to filters of some size."""
     shape = (output.shape[1], input.shape[1] // geometry.groups, *kernel)
-    how = _module(Shapes(input.shape, shape, geometry, input.dtype, of_weight=True))
+    how = _module(Shapes(input.shape, shape, geometry, input.dtype, "weight", onednn))
     return how.pull_weight(input, output, geometry=geometry, kernel=kernel)
 
 
@@ -87,6 +117,11 @@ def possible(name: str, shapes: Shapes) -> bool:
     geometry = shapes.geometry
     if 0 in (*shapes.input, *shapes.weight, shapes.pixels):
         return name == "library"
+    if name == "onednn":
+        pads = zip(geometry.padding, onednn.reach(shapes.kernel, geometry), strict=True)
+        inside = all(0 <= pad <= reach for both, reach in pads for pad in both)
+        float32 = jnp.dtype(shapes.dtype) == "float32"
+        return shapes.onednn and float32 and inside and shapes.of != "weight"
     if name == "taps":
         return shapes.weight[:2] == (geometry.groups, 1)
     if name == "winograd":
@@ -104,22 +139,38 @@ def preferred(shapes: Shapes) -> str:
     where programs are not optimised, comparing an AlexNet with torch's takes 12 s instead of 38.
     """
     digits = jnp.dtype(shapes.dtype).itemsize
-    _, inside, *_ = shapes.weight
-    fewest = min(shapes.weight[:2])
     if digits < 4:
         return "library"
-    if inside == 1 and shapes.geometry.groups > 1:
+    if possible("onednn", shapes) and _suits_onednn(shapes):
+        return "onednn"
+    if shapes.apart:
         return "taps"
     if digits > 4:
         return "patches"
-    taps, strided = prod(shapes.kernel), prod(shapes.geometry.stride) > 1
-    if taps == 1 or (strided and taps <= 9) or shapes.pixels <= shapes.weight[0]:
+    inside, fewest, taps = shapes.weight[1], min(shapes.weight[:2]), prod(shapes.kernel)
+    if taps == 1 or (shapes.strided and taps <= 9) or shapes.pixels <= shapes.weight[0]:
         return "patches"
-    if fewest >= (64 if shapes.of_weight else 32) and possible("winograd", shapes):
+    of_weight, quick = shapes.of == "weight", shapes.onednn  # so are products over many rows
+    if fewest >= (64 if of_weight and not quick else 32) and possible("winograd", shapes):
         return "winograd"
-    if shapes.of_weight and 1 < inside <= 32 and not strided:
+    if of_weight and (1 - quick) < inside <= 32 and not shapes.strided:
         return "patches"
     return "library"
+
+
+def _suits_onednn(shapes: Shapes) -> bool:
+    """Whether oneDNN is faster than what a CPU has beside it.
+
+    It is not where a product of all pixels does it, where Winograd's saves more than it costs, and
+    where it would see three zeros for each number, as behind a stride of 2.
+    """
+    if shapes.apart:
+        return True
+    if prod(shapes.kernel) == 1 if not shapes.strided else shapes.of == "input":
+        return False
+    work, fewest = shapes.pixels * prod(shapes.weight[:2]), min(shapes.weight[:2])
+    much = fewest >= 64 and shapes.pixels >= 512 and work >= 2**25
+    return not (much and possible("winograd", shapes))
 
 
 def _module(shapes: Shapes) -> ModuleType:

@@ -11,6 +11,7 @@ from math import prod
 import jax
 import jax.numpy as jnp
 
+from fdl.functional import _product
 from fdl.functional._convolution.channels_last import (
     channels_first,
     channels_last,
@@ -29,7 +30,7 @@ def correlate(input: jax.Array, weight: jax.Array, *, geometry: Geometry) -> jax
     windows = (len(input), *geometry.windows(input.shape[2:], kernel))
     outside = _channels_outside(windows, weight.shape)
     seen = _patches(input, kernel, geometry, outside)
-    product = seen @ _matrix(weight, outside).T
+    product = _product.project(seen, _matrix(weight, outside))
     return channels_first(product.reshape(*windows, len(weight)))
 
 
@@ -40,7 +41,7 @@ def pull_input(
     last = channels_last(output)
     outside = _channels_outside(last.shape[:-1], weight.shape)
     taps = geometry.taps(weight.shape[2:])
-    seen = rows(last) @ _matrix(weight, outside)
+    seen = _product.pull_input(rows(last), _matrix(weight, outside))
     order = (-1, len(taps)) if outside else (len(taps), -1)
     parts = jnp.moveaxis(seen.reshape(*last.shape[:-1], *order), -1 if outside else -2, 0)
     moved = (untap(part, t, size, geometry) for part, t in zip(parts, taps, strict=True))
@@ -54,7 +55,11 @@ def pull_weight(
     last = channels_last(output)
     channels = input.shape[1]
     outside = _channels_outside(last.shape[:-1], (last.shape[-1], channels, *kernel))
-    product = rows(last).T @ _patches(input, kernel, geometry, outside)
+    received, seen = rows(last), _patches(input, kernel, geometry, outside)
+    if received.shape[1] <= seen.shape[1]:
+        product = _product.pull_weight(received, seen)
+    else:
+        product = _product.pull_weight(seen, received).T
     if outside:
         return product.reshape(-1, channels, *kernel)
     return jnp.moveaxis(product.reshape(-1, *kernel, channels), -1, 1)

@@ -6,13 +6,14 @@ Four by four pixels :math:`d`, of which two by two outputs come:
 Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from fdl.functional import _product
 from fdl.functional._convolution.channels_last import channels_first, channels_last, rows, total
 from fdl.functional._convolution.geometry import Geometry
 
@@ -31,7 +32,7 @@ def correlate(input: jax.Array, weight: jax.Array, *, geometry: Geometry) -> jax
     windows = geometry.windows(input.shape[2:], (3, 3))
     pixels = _transformed(PIXELS, _tiles(input, windows, geometry.padding))
     filters = _transformed(FILTER, _corners(weight))
-    return _assembled(_products(pixels, filters, (1,), (1,)), len(input), windows)
+    return _assembled(_products(pixels, filters, _projected), len(input), windows)
 
 
 def pull_input(
@@ -42,7 +43,7 @@ def pull_input(
     edges = tuple((2 - low, n + low - w) for n, w, (low, _) in axes)
     pixels = _transformed(PIXELS, _tiles(output, size, edges))
     filters = _transformed(FILTER, _corners(jnp.flip(weight, (2, 3))))
-    return _assembled(_products(pixels, filters, (1,), (0,)), len(output), size)
+    return _assembled(_products(pixels, filters, jnp.matmul), len(output), size)
 
 
 def pull_weight(
@@ -53,7 +54,7 @@ def pull_weight(
     windows = output.shape[2:]
     pixels = _transformed(PIXELS, _tiles(input, windows, geometry.padding))
     received = _transformed(OUTPUT.T, _halves(output))
-    products = _products(received, pixels, (0,), (0,))
+    products = _products(received, pixels, _pulled_weight)
     taps = _transformed(FILTER.T, products)
     return jnp.stack([jnp.stack(line, -1) for line in taps], -2)
 
@@ -96,12 +97,23 @@ def _combined(factors: np.ndarray, arrays: Sequence[jax.Array]) -> jax.Array:
     return total(x if f == 1 else -x if f == -1 else f * x for f, x in terms)
 
 
-def _products(left: Grid, right: Grid, over: tuple[int], and_over: tuple[int]) -> Grid:
-    """The 4x4 products of matrices, over an axis of each."""
+def _products(left: Grid, right: Grid, product: Callable[..., jax.Array]) -> Grid:
+    """The products of 4x4 pairs of matrices."""
     return [
-        [lax.dot_general(a, b, ((over, and_over), ((), ()))) for a, b in zip(*lines, strict=True)]
+        [product(a, b) for a, b in zip(*lines, strict=True)]
         for lines in zip(left, right, strict=True)
     ]
+
+
+def _projected(pixels: jax.Array, weight: jax.Array) -> jax.Array:
+    return lax.dot_general(pixels, weight, (((1,), (1,)), ((), ())))
+
+
+def _pulled_weight(output: jax.Array, input: jax.Array) -> jax.Array:
+    """One product at a time where rows are many; XLA is faster with several small ones at once."""
+    if len(output) >= 4 * max(output.shape[1], input.shape[1]):
+        return _product.pull_weight(output, input)
+    return lax.dot_general(output, input, (((0,), (0,)), ((), ())))
 
 
 def _assembled(products: Grid, number: int, size: Sequence[int]) -> jax.Array:

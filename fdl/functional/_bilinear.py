@@ -1,0 +1,87 @@
+"""Bilinear maps as primitives: how each is computed is decided when a program is lowered.
+
+Such maps come in threes: a map, and the two that pull cotangents back to its operands. All three
+are bilinear, and each is the derivative of the others: gradients of any order and in both modes
+stay among them. A program says what is computed; GPUs and TPUs run XLA's own operation, CPUs what
+is fast on them.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+from jax.extend.core import Primitive
+from jax.interpreters import batching, mlir
+from jax.sharding import AxisType
+
+from fdl.functional._onednn import callable_in
+
+Map = Callable[..., jax.Array]
+
+
+def primitive(
+    name: str,
+    shape: Callable[..., tuple[int, ...]],
+    *,
+    library: Map,
+    cpu: Map,
+    together: Map | None = None,
+    static: tuple[str, ...] = (),
+) -> Any:
+    """Makes the primitive of one map of two arrays, without its derivatives.
+
+    Args:
+        name: what a jaxpr calls it.
+        shape: of operands and options, the result's shape.
+        library: computes it by XLA's own operation.
+        cpu: computes it on CPUs; its argument `onednn` says whether the program may call oneDNN.
+        together: computes many at once, whose first operands have one more axis in front and whose
+            second is one; without it, or where both are many, the library does.
+        static: names of the options.
+
+    Returns:
+        The primitive. Its ``bind`` falls back to the library where types say more than shapes.
+    """
+    made = Primitive(name)
+    jitted = jax.jit(made.bind, static_argnames=static)
+
+    def evaluate(*operands: jax.Array, **options: Any) -> jax.Array:
+        with jax.disable_jit(False):  # op by op, an operation is still a compiled program
+            return jitted(*operands, **options)
+
+    def shaped(*operands: Any, **options: Any) -> Any:
+        return operands[0].update(shape=shape(*operands, **options), weak_type=False)
+
+    def lowered_for_cpu(context: Any, *operands: Any, **options: Any) -> Any:
+        function = partial(cpu, onednn=callable_in(context))
+        return mlir.lower_fun(function, multiple_results=False)(context, *operands, **options)
+
+    def batched(operands: Any, axes: Any, **options: Any) -> tuple[jax.Array, int]:
+        first, second = operands
+        if together is not None and axes[1] is None:
+            return together(jax.numpy.moveaxis(first, axes[0], 0), second, **options), 0
+        return jax.vmap(partial(library, **options), axes)(first, second), 0
+
+    made.def_impl(evaluate)
+    made.def_abstract_eval(shaped)
+    mlir.register_lowering(made, mlir.lower_fun(library, multiple_results=False))
+    mlir.register_lowering(made, lowered_for_cpu, platform="cpu")
+    batching.primitive_batchers[made] = batched
+    return made
+
+
+def bound(made: Any, library: Map, *operands: jax.Array, **options: Any) -> jax.Array:
+    """Binds a primitive, or calls the library where types say more than shapes.
+
+    Inside ``jax.shard_map`` they say over which devices an array varies, on a mesh with explicit
+    axes how it lies on them; XLA's operations have rules for these, a primitive here has none.
+    """
+    if any(map(_says_more, operands)):
+        return library(*operands, **options)
+    return made.bind(*operands, **options)
+
+
+def _says_more(operand: Any) -> bool:
+    mesh = jax.typeof(operand).sharding.mesh
+    return not mesh.empty and any(kind != AxisType.Auto for kind in mesh.axis_types)

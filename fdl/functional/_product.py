@@ -1,0 +1,113 @@
+"""The product of rows with a weight matrix, and the two maps that pull cotangents back through it.
+
+On GPUs and TPUs they are XLA's matrix product. On CPUs they are oneDNN's where it can be called: of
+XLA's own time, products of 32 to 2048 rows with weights of 10 to 1536 features take 0.6 to 1.0,
+weights' gradients 0.46 to 0.8, on two AVX-512 cores.
+"""
+
+from math import prod
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.interpreters import ad
+
+from fdl.functional import _bilinear, _onednn
+from fdl.functional._formulations import forced_of
+
+
+def project(input: jax.Array, weight: jax.Array) -> jax.Array:
+    r""":math:`y = x W^\top`: ``(*batch, I)`` and ``(O, I)`` to ``(*batch, O)``."""
+    return _bilinear.bound(_PROJECT, _project, input, weight)
+
+
+def pull_input(output: jax.Array, weight: jax.Array) -> jax.Array:
+    r"""Pulls a cotangent back: ``(*batch, O)`` and ``(O, I)`` to ``(*batch, I)``."""
+    return _bilinear.bound(_PULL_INPUT, _pull_input, output, weight)
+
+
+def pull_weight(output: jax.Array, input: jax.Array) -> jax.Array:
+    r"""Pulls a cotangent back: ``(*batch, O)`` and ``(*batch, I)`` to ``(O, I)``."""
+    return _bilinear.bound(_PULL_WEIGHT, _pull_weight, output, input)
+
+
+def _project(input: jax.Array, weight: jax.Array) -> jax.Array:
+    return lax.dot_general(input, weight, (((input.ndim - 1,), (1,)), ((), ())))
+
+
+def _pull_input(output: jax.Array, weight: jax.Array) -> jax.Array:
+    return lax.dot_general(output, weight, (((output.ndim - 1,), (0,)), ((), ())))
+
+
+def _pull_weight(output: jax.Array, input: jax.Array) -> jax.Array:
+    batch = tuple(range(input.ndim - 1))
+    return lax.dot_general(output, input, ((batch, batch), ((), ())))
+
+
+def _fits(onednn: bool, *operands: jax.Array) -> bool:
+    if not onednn or forced_of("product") == "library":
+        return False
+    return all(x.dtype == jnp.float32 and x.size > 0 for x in operands)
+
+
+def _rows(array: jax.Array) -> jax.Array:
+    return array.reshape(prod(array.shape[:-1]), array.shape[-1])
+
+
+def _project_on_cpu(input: jax.Array, weight: jax.Array, *, onednn: bool) -> jax.Array:
+    if not _fits(onednn, input, weight):
+        return _project(input, weight)
+    found = _onednn.product(_rows(input), weight, turned=(False, True))
+    return found.reshape(*input.shape[:-1], -1)
+
+
+def _pull_input_on_cpu(output: jax.Array, weight: jax.Array, *, onednn: bool) -> jax.Array:
+    if not _fits(onednn, output, weight):
+        return _pull_input(output, weight)
+    found = _onednn.product(_rows(output), weight, turned=(False, False))
+    return found.reshape(*output.shape[:-1], -1)
+
+
+def _pull_weight_on_cpu(output: jax.Array, input: jax.Array, *, onednn: bool) -> jax.Array:
+    if not _fits(onednn, output, input):
+        return _pull_weight(output, input)
+    return _onednn.product(_rows(output), _rows(input), turned=(True, False))
+
+
+_PROJECT = _bilinear.primitive(
+    "fdl_project",
+    lambda x, w: (*x.shape[:-1], w.shape[0]),
+    library=_project,
+    cpu=_project_on_cpu,
+    together=project,
+)
+_PULL_INPUT = _bilinear.primitive(
+    "fdl_pull_rows",
+    lambda y, w: (*y.shape[:-1], w.shape[1]),
+    library=_pull_input,
+    cpu=_pull_input_on_cpu,
+    together=pull_input,
+)
+_PULL_WEIGHT = _bilinear.primitive(
+    "fdl_pull_matrix",
+    lambda y, x: (y.shape[-1], x.shape[-1]),
+    library=_pull_weight,
+    cpu=_pull_weight_on_cpu,
+)
+
+
+ad.defbilinear(
+    _PROJECT,
+    lambda ct, x, w: pull_input(ct, w),
+    lambda ct, x, w: pull_weight(ct, x),
+)
+ad.defbilinear(
+    _PULL_INPUT,
+    lambda ct, y, w: project(ct, w),
+    lambda ct, y, w: pull_weight(y, ct),
+)
+ad.defbilinear(
+    _PULL_WEIGHT,
+    lambda ct, y, x: project(x, ct),
+    lambda ct, y, x: pull_input(y, ct),
+)

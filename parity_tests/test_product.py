@@ -1,0 +1,126 @@
+"""Products of rows with weights by each formulation, and where types say more than shapes."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+from nearness import assert_near, check
+
+import fdl.functional as F
+from fdl.functional import _onednn
+from fdl.functional._formulations import FAMILIES, forced
+
+SHAPES = [((5, 3), (4, 3)), ((2, 5, 3), (4, 3)), ((3,), (4, 3)), ((0, 3), (4, 3)), ((2, 1), (1, 1))]
+CALLS = "__onednn$"
+here = pytest.mark.skipif(not _onednn._is_there(), reason="needs a jaxlib whose oneDNN is known")
+
+
+def normal(*shapes):
+    generator = np.random.default_rng(0)
+    return [generator.normal(size=shape) for shape in shapes]
+
+
+def single(*arrays):
+    return [jnp.asarray(array, jnp.float32) for array in arrays]
+
+
+def loss(x, w):
+    return jnp.sin(F.linear(x, w)).sum()
+
+
+def image_loss(x, w):
+    return jnp.sin(F.conv2d(x, w, padding=1)).sum()
+
+
+@pytest.mark.parametrize("name", FAMILIES["product"])
+@pytest.mark.parametrize(("input", "weight"), SHAPES)
+def test_products(name, input, weight):
+    with forced({"product": name}):
+        check(torch.nn.functional.linear, F.linear, *normal(input, weight))
+
+
+@pytest.mark.parametrize("name", FAMILIES["product"])
+@pytest.mark.parametrize(("input", "weight"), SHAPES)
+def test_float32_is_near(name, input, weight):
+    x, w = single(*normal(input, weight))
+
+    def values(x, w):
+        output, pull = jax.vjp(F.linear, x, w)
+        return output, *pull(jnp.cos(output))
+
+    with jax.enable_x64(True):
+        expected = values(*(jnp.asarray(array, np.float64) for array in (x, w)))
+    with forced({"product": name}):
+        jax.tree.map(assert_near, jax.jit(values)(x, w), expected)
+
+
+@pytest.mark.usefixtures("x64")
+def test_second_derivatives():
+    def torch_function(x, w):
+        y = torch.nn.functional.linear(x, w)
+        return torch.autograd.grad(y.sin().sum(), (x, w), create_graph=True)
+
+    check(torch_function, lambda x, w: jax.grad(loss, (0, 1))(x, w), *normal((5, 3), (4, 3)))
+
+
+@pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0), (2, None)])
+@pytest.mark.usefixtures("x64")
+def test_many_at_once(axes):
+    gradients = jax.grad(loss, (0, 1))
+    x, w = normal((3, 5, 2), (3, 4, 2))
+    x, w = (x[0] if axes[0] is None else x), (w[0] if axes[1] is None else w)
+    moved = np.moveaxis(x, 0, axes[0]) if axes[0] else x
+    together = jax.vmap(gradients, axes)(moved, w)
+    for k in range(3):
+        alone = gradients(x if axes[0] is None else x[k], w if axes[1] is None else w[k])
+        for all_of_them, one in zip(together, alone, strict=True):
+            np.testing.assert_allclose(all_of_them[k], one, atol=1e-12)
+
+
+@here
+def test_programs_call_onednn_unless_others_may_read_them():
+    step = jax.jit(jax.grad(loss, (0, 1)))
+    arguments = single(*normal((5, 3), (4, 3)))
+    with forced({"product": None}):
+        assert step.lower(*arguments).as_text().count(CALLS) == 3
+        exported = jax.export.export(step)(*arguments).mlir_module()
+    assert CALLS not in exported
+    assert exported.count("stablehlo.dot_general") == 3
+
+
+@here
+def test_float64_and_programs_for_two_devices_do_not():
+    assert jax.device_count() == 1 or CALLS not in _spread(loss, (8, 3), (4, 3))
+    with jax.enable_x64(True):
+        assert CALLS not in jax.jit(loss).lower(*normal((5, 3), (4, 3))).as_text()
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize(
+    ("function", "input", "weight"),
+    [(loss, (4, 3), (5, 3)), (image_loss, (4, 3, 6, 6), (5, 3, 3, 3))],
+)
+def test_under_shard_map_and_explicit_axes(function, input, weight, kind):
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(kind,))
+    x, w = single(*normal(input, weight))
+    expected = jax.grad(function, (0, 1))(x, w)
+
+    def summed(x, w):
+        return jax.lax.psum(function(x, w), "data")
+
+    with jax.set_mesh(mesh):
+        x, w = (jax.device_put(a, NamedSharding(mesh, s)) for a, s in ((x, P("data")), (w, P())))
+        split = partial(jax.shard_map, in_specs=(P("data"), P()), out_specs=(P("data"), P()))
+        jax.tree.map(assert_near, jax.jit(split(jax.grad(summed, (0, 1))))(x, w), expected)
+        jax.tree.map(assert_near, jax.jit(jax.grad(function, (0, 1)))(x, w), expected)
+
+
+def _spread(function, input, weight):
+    mesh = jax.make_mesh((2,), ("data",))
+    x, w = single(*normal(input, weight))
+    return jax.jit(function).lower(jax.device_put(x, NamedSharding(mesh, P("data"))), w).as_text()
