@@ -19,10 +19,10 @@ nightly: $(INSTALLED)
 # Every test with each formulation forced on in turn.
 formulations: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --formulation convolution=library --formulation max_pool=library \
-		--formulation update=library
-	for name in patches winograd taps; do \
+		--formulation update=library --formulation product=library
+	for name in patches winograd taps onednn; do \
 		$(BIN)/python -m pytest -n 2 --formulation convolution=$$name --formulation max_pool=slices \
-			--formulation update=rows || exit 1; \
+			--formulation update=rows --formulation product=onednn || exit 1; \
 	done
 
 lint: $(INSTALLED)

@@ -96,6 +96,16 @@ def test_programs_call_onednn_unless_others_may_read_them():
 
 
 @here
+def test_programs_that_are_kept_on_disk_do_not(tmp_path):
+    before = jax.config.values["jax_compilation_cache_dir"]
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    try:
+        assert CALLS not in jax.jit(loss).lower(*single(*normal((5, 3), (4, 3)))).as_text()
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+
+
+@here
 def test_float64_does_not():
     with jax.enable_x64(True):
         assert CALLS not in jax.jit(loss).lower(*normal((5, 3), (4, 3))).as_text()

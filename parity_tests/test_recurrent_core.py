@@ -161,7 +161,7 @@ def products_of_shape(jaxpr: Any, shape: tuple[int, ...]) -> int:
     """Products outside of loops whose result has this shape, or its transpose."""
     found = 0
     for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
+        if equation.primitive.name in ("dot_general", "fdl_pull_matrix"):
             found += equation.outvars[0].aval.shape in (shape, shape[::-1])
         elif equation.primitive.name != "scan":
             parts = jaxprs_in_params(equation.params)

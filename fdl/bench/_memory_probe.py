@@ -18,6 +18,7 @@ CALLS = 3
 def main() -> None:
     """Reads name, variant, rows of a batch (0 for the workload's own) and dtype."""
     name, variant, rows, dtype = sys.argv[1:]
+    jax.config.update("jax_enable_compilation_cache", False)  # as where it is timed
     case = workload(name, **({"batch": int(rows)} if int(rows) else {}), dtype=dtype)
     with jax.default_matmul_precision("highest"):
         if variant.startswith("torch"):

@@ -3,8 +3,9 @@
 PyTorch computes with the same library. XLA has a call for it, which no program of jaxlib's makes by
 itself, and whose description is no stable interface: a wrong one ends the process. So it is made
 for versions of jaxlib that were tried alone, for float32, in programs for one device, which XLA
-need not cut up, and not in programs that are exported, which others may read. Everywhere else, and
-where jaxlib was built without oneDNN, a CPU has the formulations beside this one.
+need not cut up, and not in programs that are exported, which others may read, or kept in the
+persistent compilation cache, where jaxlib cannot write such a call. Everywhere else, and where
+jaxlib was built without oneDNN, a CPU has the formulations beside this one.
 """
 
 import json
@@ -28,7 +29,14 @@ def callable_in(context: LoweringRuleContext) -> bool:
     module = context.module_context
     one_device = getattr(module.axis_context, "num_devices", None) in (None, 1)
     spread = hasattr(module.axis_context, "manual_axes")
-    return one_device and not spread and not module.lowering_parameters.for_export and _is_there()
+    kept = module.lowering_parameters.for_export or _cached()
+    return one_device and not spread and not kept and _is_there()
+
+
+def _cached() -> bool:
+    """Whether compiled programs are written to disk."""
+    config = jax.config.values
+    return bool(config["jax_enable_compilation_cache"] and config["jax_compilation_cache_dir"])
 
 
 def convolution(

@@ -17,6 +17,8 @@ import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from fdl.functional import _product
+
 State = tuple[jax.Array, ...]
 """What one direction of one layer remembers: the hidden state first, then an LSTM's cell."""
 
@@ -183,7 +185,9 @@ def _moved(hidden, weights, d_weights, *, like):
     """What a change of the weights does to a product at all steps; no product for none."""
     if all(isinstance(d, SymbolicZero) for d in d_weights if d is not None):
         return jnp.zeros_like(like)
-    return _recalled(hidden, *map(_instantiated, d_weights, weights))
+    matrix, bias = map(_instantiated, d_weights, weights)
+    product = _product.pull_input(hidden, matrix)
+    return product if bias is None else product + bias
 
 
 def _instantiated(tangent, primal):
