@@ -88,7 +88,10 @@ def test_many_at_once(axes):
 def test_programs_call_onednn_unless_others_may_read_them():
     step = jax.jit(jax.grad(loss, (0, 1)))
     arguments = single(*normal((5, 3), (4, 3)))
-    with forced({"product": None}):
+    with forced({"product": None}):  # many rows: twice as many as outputs
+        assert step.lower(*single(*normal((8, 3), (4, 3)))).as_text().count(CALLS) == 1
+        assert step.lower(*single(*normal((7, 3), (4, 3)))).as_text().count(CALLS) == 0
+    with forced({"product": "onednn"}):
         assert step.lower(*arguments).as_text().count(CALLS) == 3
         exported = jax.export.export(step)(*arguments).mlir_module()
     assert CALLS not in exported

@@ -32,7 +32,7 @@ def correlate(input: jax.Array, weight: jax.Array, *, geometry: Geometry) -> jax
     windows = geometry.windows(input.shape[2:], (3, 3))
     pixels = _transformed(PIXELS, _tiles(input, windows, geometry.padding))
     filters = _transformed(FILTER, _corners(weight))
-    return _assembled(_products(pixels, filters, _projected), len(input), windows)
+    return _assembled(_products(pixels, filters, _product.project), len(input), windows)
 
 
 def pull_input(
@@ -43,7 +43,7 @@ def pull_input(
     edges = tuple((2 - low, n + low - w) for n, w, (low, _) in axes)
     pixels = _transformed(PIXELS, _tiles(output, size, edges))
     filters = _transformed(FILTER, _corners(jnp.flip(weight, (2, 3))))
-    return _assembled(_products(pixels, filters, jnp.matmul), len(output), size)
+    return _assembled(_products(pixels, filters, _product.pull_input), len(output), size)
 
 
 def pull_weight(
@@ -54,7 +54,7 @@ def pull_weight(
     windows = output.shape[2:]
     pixels = _transformed(PIXELS, _tiles(input, windows, geometry.padding))
     received = _transformed(OUTPUT.T, _halves(output))
-    products = _products(received, pixels, _pulled_weight)
+    products = _products(received, pixels, _product.pull_weight)
     taps = _transformed(FILTER.T, products)
     return jnp.stack([jnp.stack(line, -1) for line in taps], -2)
 
@@ -103,17 +103,6 @@ def _products(left: Grid, right: Grid, product: Callable[..., jax.Array]) -> Gri
         [product(a, b) for a, b in zip(*lines, strict=True)]
         for lines in zip(left, right, strict=True)
     ]
-
-
-def _projected(pixels: jax.Array, weight: jax.Array) -> jax.Array:
-    return lax.dot_general(pixels, weight, (((1,), (1,)), ((), ())))
-
-
-def _pulled_weight(output: jax.Array, input: jax.Array) -> jax.Array:
-    """One product at a time where rows are many; XLA is faster with several small ones at once."""
-    if len(output) >= 4 * max(output.shape[1], input.shape[1]):
-        return _product.pull_weight(output, input)
-    return lax.dot_general(output, input, (((0,), (0,)), ((), ())))
 
 
 def _assembled(products: Grid, number: int, size: Sequence[int]) -> jax.Array:
