@@ -14,6 +14,7 @@ from nearness import assert_equal, jax_values, torch_values
 
 import fdl.functional as F
 from fdl.functional import _recurrent_core as core
+from fdl.functional._formulations import FAMILIES, forced
 from fdl.functional._recurrent_core import Kind, Recall, advance, over_time
 from fdl.parity import TOLERANCE
 from fdl.parity.judge import distance, maximum
@@ -28,6 +29,7 @@ KINDS = {
     "lstm projected": core.LSTM,
 }
 EACH = pytest.mark.parametrize("name", KINDS)
+EVERY_FORMULATION = pytest.mark.parametrize("formulation", FAMILIES["recurrence"])
 TORCHS = {
     "rnn tanh": (torch.nn.RNN, lambda *args: F.rnn(*args)[0], 1),
     "rnn relu": (torch.nn.RNN, lambda *args: F.rnn(*args, "relu")[0], 1),
@@ -89,9 +91,10 @@ def within() -> jax.Array:
 
 
 @EACH
+@EVERY_FORMULATION
 @pytest.mark.parametrize(("reverse", "bias"), [(False, True), (True, False)])
 @pytest.mark.usefixtures("x64")
-def test_derivatives_are_those_of_the_plain_scan(name, reverse, bias):
+def test_derivatives_are_those_of_the_plain_scan(name, formulation, reverse, bias):
     inputs = drawn(name, bias=bias)
     direction = jax.tree.map(lambda x: jnp.sin(jnp.arange(x.size)).reshape(x.shape), inputs)
     own, reference = (objective(run, name, reverse, within()) for run in (over_time, plain))
@@ -116,7 +119,8 @@ def test_derivatives_are_those_of_the_plain_scan(name, reverse, bias):
         return named(results(inputs))
 
     expected = every(reference)
-    assert_equal(every(own), expected)
+    with forced({"recurrence": formulation}):
+        assert_equal(every(own), expected)
     assert any(np.abs(x).max() > 1e-3 for x in expected.values())
 
 
@@ -189,12 +193,23 @@ def test_gradient_of_weights_is_one_product_after_the_loop(name):
 
 
 @EACH
-def test_nothing_is_kept_without_differentiation(name):
+@EVERY_FORMULATION
+def test_nothing_is_kept_without_differentiation(name, formulation):
     inputs = drawn(name)
-    run = jax.make_jaxpr(lambda inputs: over_time(KINDS[name], False, *inputs, None))
-    (loop,) = scans(run(inputs).jaxpr)
+    with forced({"recurrence": formulation}):
+        run = jax.make_jaxpr(lambda inputs: over_time(KINDS[name], False, *inputs, None))(inputs)
+    (loop,) = scans(run.jaxpr)
     stacked = loop.outvars[loop.params["num_carry"] :]
     assert [v.aval.shape for v in stacked] == [(STEPS, *inputs[2][0].shape)]
+
+
+@EACH
+def test_chains_are_parts_of_the_batch(name):
+    with forced({"recurrence": "chains"}):
+        run = jax.make_jaxpr(lambda *args: over_time(KINDS[name], False, *args, None))(*drawn(name))
+    (loop,) = scans(run.jaxpr)
+    carried = [v.aval.shape[0] for v in loop.outvars[: loop.params["num_carry"]]]
+    assert sorted(carried) == sorted([BATCH // 2, BATCH - BATCH // 2] * len(KINDS[name].states))
 
 
 @EACH
@@ -245,7 +260,8 @@ def test_half_precision_stays(name, dtype):
 
 
 @pytest.mark.parametrize("name", TORCHS)
-def test_float32_is_as_exact_as_torchs(name):
+@EVERY_FORMULATION
+def test_float32_is_as_exact_as_torchs(name, formulation):
     make, function, gates = TORCHS[name]
     torch.manual_seed(0)
     options = {"nonlinearity": "relu"} if name == "rnn relu" else {}
@@ -261,7 +277,8 @@ def test_float32_is_as_exact_as_torchs(name):
 
     exact = torch_values(torchs, [a.astype(np.float64) for a in (x, *weights)])
     reference = torch_values(torchs, (x, *weights))
-    got = jax_values(lambda x, *w: function(x, None, [[bundle(*w)]]), (x, *weights))
+    with forced({"recurrence": formulation}):
+        got = jax_values(lambda x, *w: function(x, None, [[bundle(*w)]]), (x, *weights))
     for key, expected in exact.items():
         scale = maximum(expected)
         own, torch_error = (

@@ -77,11 +77,12 @@ def bound(made: Any, library: Map, *operands: jax.Array, **options: Any) -> jax.
     Inside ``jax.shard_map`` they say over which devices an array varies, on a mesh with explicit
     axes how it lies on them; XLA's operations have rules for these, a primitive here has none.
     """
-    if any(map(_says_more, operands)):
+    if any(map(says_more, operands)):
         return library(*operands, **options)
     return made.bind(*operands, **options)
 
 
-def _says_more(operand: Any) -> bool:
+def says_more(operand: Any) -> bool:
+    """Whether an array's type tells how it lies on devices."""
     mesh = jax.typeof(operand).sharding.mesh
     return not mesh.empty and any(kind != AxisType.Auto for kind in mesh.axis_types)

@@ -18,6 +18,7 @@ FAMILIES = {
     "convolution": ("library", "patches", "winograd", "taps", "onednn"),
     "max_pool": ("library", "slices"),
     "product": ("library", "onednn"),
+    "recurrence": ("library", "chains"),
     "update": ("library", "rows"),
 }
 """The formulations of each family; ``"library"`` is XLA's own."""

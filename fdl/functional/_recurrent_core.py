@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from fdl.functional import _product
+from fdl.functional import _chains, _product
 
 State = tuple[jax.Array, ...]
 """What one direction of one layer remembers: the hidden state first, then an LSTM's cell."""
@@ -44,6 +44,7 @@ class Kind(NamedTuple):
         move: ``(slopes, d gates, d state) -> d state``: the derivative of `step`, linear in the
             last two.
         unroll: steps in one round of the loop that leaves the slopes behind.
+        chains: whether a CPU is faster with the batch in chains, without and with derivatives.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Kind(NamedTuple):
     step: Callable[[Gates, State], tuple[State, Slopes]]
     move: Callable[[Slopes, Gates, State], State]
     unroll: int
+    chains: tuple[bool, bool]
 
 
 class Recall(NamedTuple):
@@ -116,7 +118,8 @@ def over_time(
         new = _held(valid, new, state)
         return new, new[0]
 
-    final, outputs = lax.scan(body, state, (projected, valid), reverse=reverse, unroll=UNROLL)
+    loop = {"split": kind.chains[0], "reverse": reverse, "unroll": UNROLL}
+    final, outputs = _chains.scan(body, state, (projected, valid), **loop)
     return outputs, final
 
 
@@ -150,7 +153,8 @@ def _over_time_jvp(kind, reverse, primals, tangents):
         return new, new[0]
 
     steps = (d_gates, d_shown, slopes, valid)
-    d_final, d_outputs = lax.scan(body, tuple(d_state), steps, reverse=reverse)
+    loop = {"split": kind.chains[1], "reverse": reverse}
+    d_final, d_outputs = _chains.scan(body, tuple(d_state), steps, **loop)
     return (outputs, final), (d_outputs, d_final)
 
 
@@ -163,8 +167,8 @@ def _with_slopes(kind, reverse, recall, projected, state, valid):
         new = _held(valid, new, state)
         return new, (new[0], None if recall.projection is None else shown, slopes)
 
-    steps = (projected, valid)
-    final, kept = lax.scan(body, state, steps, reverse=reverse, unroll=kind.unroll)
+    loop = {"split": kind.chains[1], "reverse": reverse, "unroll": kind.unroll}
+    final, kept = _chains.scan(body, state, (projected, valid), **loop)
     outputs, shown, slopes = kept
     return outputs, final, shown, slopes
 
@@ -222,9 +226,14 @@ def _reset_apart(projected, recalled):
 
 
 def _gru_step(gates, state):
+    """The sigmoid of the third gate is not used: one of many uses is computed apart from them.
+
+    XLA on CPUs would compute everything in one loop of scalars, at 1.6 times the forward's time.
+    """
     both, given, recalled = gates
     (hidden,) = state
-    r, z = jnp.split(0.5 * jnp.tanh(0.5 * both) + 0.5, 2, axis=-1)
+    sums = jnp.concatenate([both, given + recalled], axis=-1)
+    r, z, _ = jnp.split(0.5 * jnp.tanh(0.5 * sums) + 0.5, 3, axis=-1)
     n = jnp.tanh(given + r * recalled)
     of_given = (1 - z) * (1 - n * n)
     of_recalled = of_given * r
@@ -261,7 +270,7 @@ def _lstm_move(slopes, d_gates, d_state):
     return of_o * d_o + of_after * d_after, d_after
 
 
-RNN_TANH = Kind("rnn", 1, ("h_0",), _sum, _tanh_step, _plain_move, unroll=1)
+RNN_TANH = Kind("rnn", 1, ("h_0",), _sum, _tanh_step, _plain_move, unroll=1, chains=(False, False))
 RNN_RELU = RNN_TANH._replace(step=_relu_step)
-GRU = Kind("gru", 3, ("h_0",), _reset_apart, _gru_step, _gru_move, unroll=1)
-LSTM = Kind("lstm", 4, ("h_0", "c_0"), _sum, _lstm_step, _lstm_move, unroll=4)
+GRU = Kind("gru", 3, ("h_0",), _reset_apart, _gru_step, _gru_move, unroll=1, chains=(True, False))
+LSTM = Kind("lstm", 4, ("h_0", "c_0"), _sum, _lstm_step, _lstm_move, unroll=4, chains=(True, True))
