@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from bench_small import failing
 
 import fdl
-from fdl.bench import gate, suite, variants
+from fdl.bench import gate, roofline, suite, variants
 from fdl.bench.gate import CHECKED_CALLS, Gate, UnequalError
 from fdl.bench.variants import MANY, Built
 
@@ -35,6 +36,19 @@ def test_every_variant_agrees_and_is_timed(small, phase):
     backward = 2 * products - 2 * 5 * 6 * 4
     assert found.operations == products + (backward if phase == "training" else 0)
     assert found.traffic > 0
+
+
+def test_operations_of_grouped_convolutions_are_those_within_groups(small):
+    def twin():
+        grouped = torch.nn.Conv2d(4, 8, 3, groups=2)
+        back = torch.nn.ConvTranspose2d(8, 4, 3, groups=4)
+        return torch.nn.Sequential(grouped, back, torch.nn.Flatten(), torch.nn.Linear(100, 3))
+
+    batch = np.ones((5, 4, 5, 5), np.float32), np.zeros(5, int)
+    found = small._replace(twin=twin, batch=batch)
+    first, back, last = (2 * 5 * n for n in (9 * 9 * 4 * 8 // 2, 9 * 9 * 8 * 4 // 4, 100 * 3))
+    assert roofline.work(found, "inference").operations == first + back + last
+    assert roofline.work(found, "training").operations == 2 * first + 3 * (back + last)
 
 
 def test_optax_is_judged_by_its_own_rounding(small):

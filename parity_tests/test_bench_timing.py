@@ -15,7 +15,13 @@ class Clock:
     def __init__(self, monkeypatch):
         self.now = 0.0
         self.log = []
-        monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: self.now))
+        self.rests = []
+        fake = SimpleNamespace(perf_counter=lambda: self.now, sleep=self.rest)
+        monkeypatch.setattr(timing, "time", fake)
+
+    def rest(self, seconds):
+        self.now += 0.25
+        self.rests.append((len(self.log), seconds))
 
     def candidate(self, name, seconds, first=0.0):
         def call():
@@ -31,6 +37,14 @@ def test_blocks_alternate_forwards_and_backwards(monkeypatch):
     fdl.bench.interleaved(calls, blocks=4, min_block_seconds=0.0, max_seconds=100.0)
     assert "".join(clock.log[-12:]) == "abccbaabccba"
     assert {name: clock.log.count(name) for name in calls} == dict.fromkeys(calls, 3 + 4)
+
+
+def test_each_block_starts_with_a_rest_that_is_not_counted(monkeypatch):
+    clock = Clock(monkeypatch)
+    calls = {name: clock.candidate(name, 60.0) for name in "ab"}
+    found = fdl.bench.interleaved(calls, blocks=3)
+    assert clock.rests == [(call, timing.REST) for call in range(6, 12)]
+    assert found["a"][1:4] == (60.0, 60.0, 60.0)
 
 
 def test_the_first_call_is_counted_apart(monkeypatch):

@@ -10,7 +10,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from fdl.bench._workload import LEARNING_RATE, WATCHED, WEIGHT_DECAY, Workload, gradients
 from fdl.bench.environment import usable_cores
@@ -77,7 +77,8 @@ def work(workload: Workload, phase: str) -> tuple[int, int]:
     module, batch = _placed(workload, workload.module())
     objective, output = _objective(workload, module), _output(workload, module)
     plain = torch.backends.mkldnn.flags(enabled=False)  # recurrent layers as their products
-    counter = FlopCounterMode(display=False)
+    corrected = {torch.ops.aten.convolution_backward: _convolution_gradients}
+    counter = FlopCounterMode(display=False, custom_mapping=corrected)
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "TF32 acceleration on top of oneDNN")
@@ -90,6 +91,15 @@ def work(workload: Workload, phase: str) -> tuple[int, int]:
             with torch.no_grad():
                 output(*batch[:-1])
     return counter.get_total_flops(), traffic.bytes
+
+
+def _convolution_gradients(output, input, weight, *options, out_shape):
+    """Operations of a convolution's gradients: as many for each array as the convolution has.
+
+    torch's own formula counts a weight's gradient as if groups saw each other's channels.
+    """
+    *_, transposed, _, _, wanted = options
+    return sum(wanted[:2]) * conv_flop_count(input, weight, output, transposed)
 
 
 class _Traffic(TorchDispatchMode):

@@ -16,6 +16,10 @@ Candidate = Callable[[], Any]
 
 FEWEST_BLOCKS = 3
 
+REST = 0.01
+"""Seconds of rest before each block. For some milliseconds after its last work, OpenMP, and so
+PyTorch, has its threads wait in a loop on all cores, which took 5 to 10 % from a block in XLA."""
+
 
 class Timing(NamedTuple):
     """What one candidate took.
@@ -60,8 +64,9 @@ def interleaved(
 
     Each candidate is called once by itself, for the time of its first call, and once more to warm
     up. Then blocks of calls alternate between the candidates, forwards in one round and backwards
-    in the next. Every block starts with an untimed call, which takes the caches and the cores over
-    from the candidate before. Garbage is not collected meanwhile.
+    in the next. Every block starts with a rest, in which the threads of the candidate before stop
+    waiting for more work, and with an untimed call, which takes the caches over. Garbage is not
+    collected meanwhile.
 
     Args:
         candidates: name to a function without arguments. One that carries state, as a training
@@ -135,6 +140,7 @@ def _calls(call: Candidate, min_block_seconds: float) -> int:
 
 def _block(call: Candidate, calls: int) -> float:
     """Seconds a call."""
+    time.sleep(REST)
     if calls > 1:
         _ready(call())
     start = time.perf_counter()
