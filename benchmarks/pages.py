@@ -54,12 +54,14 @@ def summary(results: Mapping[str, Any]) -> str:
     report = BenchReport.from_dict(results)
     blocks = [_origin(report)]
     for phase, measurements in report.phases().items():
-        header = [phase, "fdl jit", "torch's better", "ratio", "Flax NNX", "Flax Linen"]
-        header += ["memory"] if phase == "training" else []
+        training = phase == "training"
+        header = [phase, "fdl jit", "torch's better", "ratio", *(["x16"] if training else [])]
+        header += ["Flax NNX", "Flax Linen", *(["memory"] if training else [])]
         lines = [[_name(m), *_summary_cells(m, phase)] for m in measurements]
         blocks.append(_markdown(header, [*lines, _means(measurements, phase)]))
     blocks.append(
         "Times are ms a step or a batch. Ratios are fdl's over the other's, below 1 fdl is faster; "
+        "x16 is that of 16 steps in one call, its mean that of the better of the two; "
         "memory is the peak of a training step over torch's, compilation apart. "
         "[Every variant, quartiles, compile times and scaling](benchmarks/README.md#figures)."
     )
@@ -113,21 +115,25 @@ def _summary_cells(measurement: Measurement, phase: str) -> list[str]:
     found = compared.ratios(measurement)
     torch = measurement.timing(found.better)
     cells = [_time(measurement, compared.JIT), milliseconds(torch.median) if torch else ""]
-    numbers = [found.torch, found.nnx, found.linen]
-    numbers += [found.memory] if phase == "training" else []
-    return cells + [_ratio(number) for number in numbers]
+    return cells + [_ratio(number) for number in _shown(found, found.many, phase)]
 
 
 def _means(measurements: Sequence[Measurement], phase: str) -> list[str]:
     found = [compared.ratios(m) for m in measurements]
-    names = ["torch", "nnx", "linen", *(["memory"] if phase == "training" else [])]
-    means = [compared.geometric_mean([getattr(r, name) for r in found]) for name in names]
+    columns = zip(*(_shown(r, r.best, phase) for r in found), strict=True)
+    means = [compared.geometric_mean(column) for column in columns]
     return [
         "**geometric mean**",
         "",
         "",
         *(f"**{_ratio(mean)}**" if mean else "" for mean in means),
     ]
+
+
+def _shown(found: compared.Ratios, many: float | None, phase: str) -> tuple[float | None, ...]:
+    if phase == "training":
+        return found.torch, many, found.nnx, found.linen, found.memory
+    return found.torch, found.nnx, found.linen
 
 
 def _name(measurement: Measurement) -> str:

@@ -31,6 +31,12 @@ class Ratios(NamedTuple):
     many: float | None
     memory: float | None
 
+    @property
+    def best(self) -> float | None:
+        """The better of one and of many steps in one call over the better torch."""
+        there = [ratio for ratio in (self.torch, self.many) if ratio is not None]
+        return min(there, default=None)
+
 
 def ratios(measurement: Measurement) -> Ratios:
     """All ratios of a measurement."""
