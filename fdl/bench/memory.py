@@ -1,5 +1,6 @@
 """Peak memory of a training step, compilation apart, in a process of its own."""
 
+import os
 import subprocess
 import sys
 
@@ -14,7 +15,8 @@ def peak(workload: Workload, variant: str) -> int | None:
     Weights, the optimizer's state, the batch, and what forward and backward pass keep, are
     counted; frameworks, compiled programs and what compiling left behind are not. On a CPU it is
     the highest resident memory during some steps, less what stays when all data have been dropped,
-    with free memory given back to the system before. On a GPU it is what the framework's own
+    with free memory given back to the system before, and the allocator as it comes, whatever the
+    environment says of it. On a GPU it is what the framework's own
     allocator says.
 
     Args:
@@ -27,9 +29,10 @@ def peak(workload: Workload, variant: str) -> int | None:
     rows = len(workload.batch[-1]) if workload.batch else 0
     command = [sys.executable, "-m", "fdl.bench._memory_probe", workload.name, variant]
     command += [str(rows), workload.dtype]
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
     try:
         found = subprocess.run(
-            command, capture_output=True, text=True, timeout=TIMEOUT, check=False
+            command, capture_output=True, text=True, timeout=TIMEOUT, check=False, env=plain
         )
     except subprocess.TimeoutExpired:
         return None

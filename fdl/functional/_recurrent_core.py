@@ -44,7 +44,7 @@ class Kind(NamedTuple):
         move: ``(slopes, d gates, d state) -> d state``: the derivative of `step`, linear in the
             last two.
         unroll: steps in one round of the loop that leaves the slopes behind.
-        chains: whether a CPU is faster with the batch in chains, without and with derivatives.
+        chains: whether a CPU is faster with the batch in chains.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Kind(NamedTuple):
     step: Callable[[Gates, State], tuple[State, Slopes]]
     move: Callable[[Slopes, Gates, State], State]
     unroll: int
-    chains: tuple[bool, bool]
+    chains: bool
 
 
 class Recall(NamedTuple):
@@ -112,14 +112,14 @@ def over_time(
         The hidden state after each step ``(L, N, R)``, and the final state.
     """
 
-    def body(state, now):
+    def body(state, now, _):
         projected, valid = now
         new, _, _ = advance(kind, recall, projected, state)
         new = _held(valid, new, state)
-        return new, new[0]
+        return new, new[0], None
 
-    loop = {"split": kind.chains[0], "reverse": reverse, "unroll": UNROLL}
-    final, outputs = _chains.scan(body, state, (projected, valid), **loop)
+    loop = {"split": kind.chains, "reverse": reverse, "unroll": UNROLL}
+    final, outputs, _ = _chains.scan(body, state, (projected, valid), **loop)
     return outputs, final
 
 
@@ -141,8 +141,8 @@ def _over_time_jvp(kind, reverse, primals, tangents):
 
     rows = recall.matrix.T  # so that the transposed loop has a plain product, not one by columns
 
-    def body(d_state, now):
-        d_gates, d_shown, slopes, valid = now
+    def body(d_state, now, slopes):
+        d_gates, d_shown, valid = now
         d_recalled = lax.dot_general(d_state[0], rows, (((1,), (1,)), ((), ())))
         through_state = kind.meet(jnp.zeros_like(d_recalled), d_recalled)
         d_gates = tuple(map(jnp.add, d_gates, through_state))
@@ -150,26 +150,25 @@ def _over_time_jvp(kind, reverse, primals, tangents):
         if recall.projection is not None:
             d_hidden = jnp.matmul(d_hidden, recall.projection) + d_shown
         new = _held(valid, (d_hidden, *rest), d_state)
-        return new, new[0]
+        return new, new[0], None
 
-    steps = (d_gates, d_shown, slopes, valid)
-    loop = {"split": kind.chains[1], "reverse": reverse}
-    d_final, d_outputs = _chains.scan(body, tuple(d_state), steps, **loop)
+    steps = (d_gates, d_shown, valid)
+    loop = {"split": kind.chains, "kept": slopes, "reverse": reverse}
+    d_final, d_outputs, _ = _chains.scan(body, tuple(d_state), steps, **loop)
     return (outputs, final), (d_outputs, d_final)
 
 
 def _with_slopes(kind, reverse, recall, projected, state, valid):
-    """`over_time` that also returns what each step leaves behind."""
+    """`over_time` that also returns what each step leaves behind, the slopes as they are kept."""
 
-    def body(state, now):
+    def body(state, now, _):
         projected, valid = now
         new, shown, slopes = advance(kind, recall, projected, state)
         new = _held(valid, new, state)
-        return new, (new[0], None if recall.projection is None else shown, slopes)
+        return new, (new[0], None if recall.projection is None else shown), slopes
 
-    loop = {"split": kind.chains[1], "reverse": reverse, "unroll": kind.unroll}
-    final, kept = _chains.scan(body, state, (projected, valid), **loop)
-    outputs, shown, slopes = kept
+    loop = {"split": kind.chains, "reverse": reverse, "unroll": kind.unroll}
+    final, (outputs, shown), slopes = _chains.scan(body, state, (projected, valid), **loop)
     return outputs, final, shown, slopes
 
 
@@ -270,7 +269,7 @@ def _lstm_move(slopes, d_gates, d_state):
     return of_o * d_o + of_after * d_after, d_after
 
 
-RNN_TANH = Kind("rnn", 1, ("h_0",), _sum, _tanh_step, _plain_move, unroll=1, chains=(False, False))
+RNN_TANH = Kind("rnn", 1, ("h_0",), _sum, _tanh_step, _plain_move, unroll=1, chains=False)
 RNN_RELU = RNN_TANH._replace(step=_relu_step)
-GRU = Kind("gru", 3, ("h_0",), _reset_apart, _gru_step, _gru_move, unroll=1, chains=(True, False))
-LSTM = Kind("lstm", 4, ("h_0", "c_0"), _sum, _lstm_step, _lstm_move, unroll=4, chains=(True, True))
+GRU = Kind("gru", 3, ("h_0",), _reset_apart, _gru_step, _gru_move, unroll=4, chains=True)
+LSTM = Kind("lstm", 4, ("h_0", "c_0"), _sum, _lstm_step, _lstm_move, unroll=4, chains=True)

@@ -7,10 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from fdl._checks import check_same_dtype
+from fdl.functional import _slopes
 
 Elements = Float[Array, "*shape"]
-TORCH_SIXTH = 0.1666666716337204
-"""1/6 rounded to 24 bits: what torch multiplies by in the backward pass of hardsigmoid."""
 SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
 
@@ -185,7 +184,9 @@ def gelu(input: Elements, approximate: Literal["none", "tanh"] = "none") -> Elem
     """
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate: expected 'none' or 'tanh', got {approximate!r}.")
-    return jax.nn.gelu(input, approximate=approximate == "tanh")
+    if approximate == "tanh":
+        return jax.nn.gelu(input, approximate=True)
+    return _slopes.gelu(input)
 
 
 def glu(input: Float[Array, "..."], dim: int = -1) -> Float[Array, "..."]:
@@ -288,19 +289,7 @@ def tanh(input: Elements) -> Elements:
 
     Torch: ``torch.nn.functional.tanh``; no deviation.
     """
-    return _tanh(input)
-
-
-@jax.custom_jvp
-def _tanh(x):
-    return jnp.tanh(x)
-
-
-@_tanh.defjvp
-def _tanh_jvp(primals, tangents):
-    (x,), (t,) = primals, tangents
-    small = jnp.exp(-2 * jnp.abs(x))
-    return _tanh(x), t * (4 * small / jnp.square(1 + small))
+    return _slopes.tanh(input)
 
 
 def tanhshrink(input: Elements) -> Elements:
@@ -371,18 +360,7 @@ def hardsigmoid(input: Elements) -> Elements:
     Torch: ``torch.nn.functional.hardsigmoid``; no deviation. The derivative is torch's in every
     precision, that is :math:`1/6` rounded to 24 bits, 3e-8 too large.
     """
-    return _hardsigmoid(input)
-
-
-@jax.custom_jvp
-def _hardsigmoid(x):
-    return relu6(x + 3) / 6
-
-
-@_hardsigmoid.defjvp
-def _hardsigmoid_jvp(primals, tangents):
-    (x,), (t,) = primals, tangents
-    return _hardsigmoid(x), jnp.where((x > -3) & (x < 3), TORCH_SIXTH * t, 0)
+    return _slopes.hardsigmoid(input)
 
 
 def threshold(input: Elements, threshold: float, value: float) -> Elements:
