@@ -1,6 +1,7 @@
 """Mean and variance of parts of a tensor, as exact as torch's, and what is normalised by them."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -16,12 +17,21 @@ class Moments(NamedTuple):
     Attributes:
         mean: the mean.
         var: the biased variance.
-        centered: the input less its mean.
+        centered: the input less its mean, as far as the mean is exact.
+        rest: what its rounding leaves in them.
     """
 
     mean: jax.Array
     var: jax.Array
     centered: jax.Array
+    rest: jax.Array
+
+
+class _Over(NamedTuple):
+    """The axes of one mean, none of which is 1 where that has channels."""
+
+    axes: tuple[int, ...]
+    channels: bool
 
 
 def widened(input: jax.Array) -> jax.Array:
@@ -44,7 +54,92 @@ def moments(input: jax.Array, axes: Sequence[int]) -> Moments:
     var = jnp.mean(jnp.square(centered), axes, keepdims=True) - jnp.square(rest)
     rounding = jnp.finfo(input.dtype).eps * jnp.sqrt(lax.stop_gradient(var))
     missed = jnp.where(jnp.abs(rest) > rounding, rest, 0)
-    return Moments(mean + missed, var, centered - rest)
+    return Moments(mean + missed, var, centered, rest)
+
+
+def normalized(
+    input: jax.Array,
+    axes: Sequence[int],
+    eps: float,
+    weight: jax.Array | None,
+    bias: jax.Array | None,
+    *,
+    channels: bool = False,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Deviations from the mean over their standard deviation, times `weight`, plus `bias`.
+
+    Args:
+        input: what is normalised.
+        axes: the axes of one mean, from 0.
+        eps: added to the variance.
+        weight: broadcast, or None for 1.
+        bias: broadcast, or None for 0.
+        channels: whether axis 1 has channels, which networks over images hold last.
+
+    Returns:
+        The output, the mean and the biased variance.
+    """
+    if input.size == 0:  # a weight's gradient is NaN in torch where there is a variance, of nothing
+        mean, var, *_ = moments(input, axes)
+        return scaled(input, var, eps, weight, bias), mean, var
+    statistics = tuple(1 if axis in axes else n for axis, n in enumerate(input.shape))
+    weight, bias = (None if x is None else x.astype(input.dtype) for x in (weight, bias))
+    inside = weight is not None and weight.shape == statistics
+    over = _Over(tuple(axes), channels)
+    found, mean, var = _normalized(over, eps, input, weight if inside else None)
+    if weight is not None and not inside:
+        found = found * in_stages(weight, found.shape)
+    return found if bias is None else found + in_stages(bias, found.shape), mean, var
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _normalized(over, eps, input, weight):
+    def computed(axes, x, weight):
+        mean, var, centered, rest = moments(x, axes)
+        return (centered - rest) * in_stages(_scale(var, eps, weight), x.shape), mean, var
+
+    return _computed(computed, over, input, weight)
+
+
+@_normalized.defjvp
+def _normalized_jvp(over, eps, primals, tangents):
+    """Transposed, it sums what comes back and what comes back times deviations, and no more.
+
+    The factors that all elements of a sum share stand outside of it. So a weight's and a bias's
+    gradient are the same two sums, and derived step by step there would be a third, of an array
+    that is written for it.
+    """
+
+    def computed(axes, x, weight, t, d_weight):
+        mean, var, centered, rest = moments(x, axes)
+        scale, inverse = _scale(var, eps, weight), lax.rsqrt(var + eps)
+        deviations = centered - rest
+        shift, along = (jnp.mean(y, axes, keepdims=True) for y in (t, deviations * t))
+        turn = scale * jnp.square(inverse) * along
+        if weight is not None:
+            turn = turn - inverse * d_weight
+        offset = scale * shift - rest * turn
+        wide, offset, turn = (in_stages(y, x.shape) for y in (scale, offset, turn))
+        moved = wide * t - offset - centered * turn
+        return (deviations * wide, mean, var), (moved, shift, 2 * along)
+
+    return _computed(computed, over, *primals, *tangents)
+
+
+def _scale(var, eps, weight):
+    return lax.rsqrt(var + eps) if weight is None else lax.rsqrt(var + eps) * weight
+
+
+def _computed(function, over, *arrays):
+    """Calls a function of axes and arrays, with channels last as networks over images have them.
+
+    Turning them here and back cancels out with what stands around in such a network.
+    """
+    if not over.channels:
+        return function(over.axes, *arrays)
+    last = (None if x is None else jnp.moveaxis(x, 1, -1) for x in arrays)
+    found = function(tuple(max(0, axis - 1) for axis in over.axes), *last)
+    return jax.tree.map(lambda y: jnp.moveaxis(y, -1, 1), found)
 
 
 def scaled(

@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from fdl._checks import check_axis, check_same_dtype
-from fdl.functional._moments import moments, scaled, widened
+from fdl.functional._moments import normalized, scaled, widened
 
 
 class BatchNormOutput(NamedTuple):
@@ -182,12 +182,11 @@ def _trained(
         )
     if values == 0:
         return input, running.running_mean, running.running_var
-    mean, var, centered = moments(widened(input), axes)
     weight, bias = (None if x is None else _by_channel(input, x) for x in affine)
-    output = scaled(centered, var, eps, weight, bias).astype(input.dtype)
+    output, mean, var = normalized(widened(input), axes, eps, weight, bias, channels=True)
     unbiased = var * (values / (values - 1))
     return (
-        output,
+        output.astype(input.dtype),
         _moved(running.running_mean, mean, momentum),
         _moved(running.running_var, unbiased, momentum),
     )
