@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from fdl._checks import check_axis, check_same_dtype
-from fdl.functional._moments import normalized, scaled, widened
+from fdl.functional._moments import moments, scaled, widened
 
 
 def layer_norm(
@@ -48,8 +48,8 @@ def layer_norm(
     Source: Ba, Kiros and Hinton, "Layer Normalization", 2016.
     """
     axes = _last_axes("layer_norm", input, normalized_shape, weight=weight, bias=bias)
-    output, _, _ = normalized(widened(input), axes, eps, weight, bias)
-    return output.astype(input.dtype)
+    _, var, centered, rest = moments(widened(input), axes)
+    return scaled(centered - rest, var, eps, weight, bias).astype(input.dtype)
 
 
 def rms_norm(
@@ -146,9 +146,10 @@ def group_norm(
     grouped = (num_groups, channels // num_groups, *spatial)
     ones = (1,) * len(spatial)
     affine = (None if x is None else x.reshape(*grouped[:2], *ones) for x in (weight, bias))
-    wide, axes = widened(input).reshape(samples, *grouped), tuple(range(2, input.ndim + 1))
-    output, _, _ = normalized(wide, axes, eps, *affine)
-    return output.reshape(input.shape).astype(input.dtype)
+    _, var, centered, rest = moments(
+        widened(input).reshape(samples, *grouped), tuple(range(2, input.ndim + 1))
+    )
+    return scaled(centered - rest, var, eps, *affine).reshape(input.shape).astype(input.dtype)
 
 
 def local_response_norm(

@@ -183,7 +183,7 @@ def _trained(
     if values == 0:
         return input, running.running_mean, running.running_var
     weight, bias = (None if x is None else _by_channel(input, x) for x in affine)
-    output, mean, var = normalized(widened(input), axes, eps, weight, bias, channels=True)
+    output, mean, var = normalized(widened(input), axes, eps, weight, bias)
     unbiased = var * (values / (values - 1))
     return (
         output.astype(input.dtype),
