@@ -64,6 +64,14 @@ def test_activation_at_kinks_and_extremes(name):
     check(getattr(tF, name), getattr(F, name), points)
 
 
+@pytest.mark.parametrize("name", ["gelu", "tanh"])
+def test_one_array_is_kept_for_the_derivative(name):
+    x = jnp.linspace(-4.0, 4.0, 9)
+    _, pull = jax.vjp(getattr(F, name), x)
+    kept = [leaf.shape for leaf in jax.tree.leaves(pull) if leaf.ndim]
+    assert kept == [x.shape]
+
+
 def test_relu_passes_nan_on():
     assert np.isnan(F.relu(np.array([np.nan]))).all()
 

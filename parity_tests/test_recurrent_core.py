@@ -213,6 +213,15 @@ def test_chains_are_parts_of_the_batch(name):
 
 
 @EACH
+@EVERY_FORMULATION
+def test_what_is_kept_is_not_taken_apart_in_a_loop_of_its_own(name, formulation):
+    inputs = drawn(name)
+    with forced({"recurrence": formulation}):
+        gradient = jax.make_jaxpr(jax.grad(objective(over_time, name, False, None)))(inputs)
+    assert len(list(scans(gradient.jaxpr))) == 2  # there and back
+
+
+@EACH
 def test_frozen_weights_cost_no_product(name):
     recall, projected, state = drawn(name)
     total = objective(over_time, name, False, None)

@@ -16,8 +16,7 @@ def peak(workload: Workload, variant: str) -> int | None:
     counted; frameworks, compiled programs and what compiling left behind are not. On a CPU it is
     the highest resident memory during some steps, less what stays when all data have been dropped,
     with free memory given back to the system before, and the allocator as it comes, whatever the
-    environment says of it. On a GPU it is what the framework's own
-    allocator says.
+    environment says of it. On a GPU it is what the framework's own allocator says.
 
     Args:
         workload: one of :data:`fdl.bench.WORKLOADS`, with its own batch or another.
