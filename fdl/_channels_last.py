@@ -19,7 +19,7 @@ from fdl._equations import bound, evaluate
 
 _CONVOLUTIONS = {"fdl_correlate", "fdl_pull_input"}
 _WINDOWS = {"custom_jvp_call", "reduce_window", "reduce_window_max", "reduce_window_sum"}
-"""Pooling: turned back and forth, which cancels out where it has channels last itself."""
+"""Pooling and batch norm: turned back and forth, which cancels out where they turn it inside."""
 _REDUCTIONS = {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or"}
 _ELEMENTWISE = {
     *("abs", "add", "add_any", "and", "atan2", "cbrt", "ceil", "clamp", "convert_element_type"),

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from nearness import assert_equal
 
 import fdl.functional as F
+from fdl.functional._moments import moments, normalized, scaled
 from fdl.parity import TOLERANCE
 from fdl.parity.judge import distance, maximum
 
@@ -47,6 +49,61 @@ def test_gradients_of_small_inputs_are_as_near_as_torchs():
     for got, reference, oracle in zip(ours, theirs, exact, strict=True):
         allowed = TOLERANCE.multiple * max(relative(reference, oracle), EPSILON / 2)
         assert relative(np.asarray(got), oracle) <= allowed
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("axes", [(0, 2, 3), (2, 3)])  # of a batch, of an instance
+@pytest.mark.parametrize("size", [5, 40])  # small ones are summed in stages
+@pytest.mark.usefixtures("x64")
+def test_derivatives_are_those_of_the_single_steps(size, axes, affine):
+    def single_steps(x, *affine):
+        found = moments(x, axes)
+        return scaled(found.deviations, found.var, 1e-5, *affine), found.mean, found.var
+
+    def own(x, *affine):
+        return normalized(x, axes, 1e-5, *affine)
+
+    def every(function):
+        def total(arrays):
+            found = function(*arrays)
+            return sum(
+                jnp.vdot(jnp.sin(x.ravel()), jnp.cos(jnp.arange(x.size, dtype=x.dtype)))
+                for x in found
+            )
+
+        gradient = jax.grad(total)
+        results = function(*arrays), jax.jvp(lambda a: function(*a), (arrays,), (directions,))
+        leaves = jax.tree.leaves((results, jax.jvp(gradient, (arrays,), (directions,))))
+        return {str(place): np.asarray(x) for place, x in enumerate(leaves)}
+
+    rng, shape = np.random.default_rng(0), (4, 3, size, size)
+    parameters = [rng.normal(size=(1, 3, 1, 1)) for _ in range(2)] if affine else [None, None]
+    arrays = jax.tree.map(jnp.asarray, [rng.normal(3.0, 2.0, shape), *parameters])
+    directions = jax.tree.map(lambda x: jnp.cos(x + 1), arrays)
+    assert_equal(every(own), every(single_steps))
+
+
+def test_gradients_are_exact_where_a_means_rounding_is_large():
+    """Torch's are not: what it rounds off the mean stays in the deviations, and in their sums."""
+    rng = np.random.default_rng(0)
+    values, cotangent = (rng.random((8, 4, 16, 16)).astype(np.float32) for _ in range(2))
+    values = 1e3 + 2 * values
+    arrays = values, np.ones(4, np.float32), np.zeros(4, np.float32)
+
+    def of_torch(dtype):
+        tensors = [torch.tensor(x, dtype=dtype, requires_grad=True) for x in arrays]
+        output = torch.nn.functional.batch_norm(tensors[0], None, None, *tensors[1:], training=True)
+        return torch.autograd.grad(output, tensors, torch.tensor(cotangent, dtype=dtype))
+
+    def own(x, weight, bias):
+        return F.batch_norm(x, None, None, weight, bias, training=True).output
+
+    found = jax.jit(lambda *a: jax.vjp(own, *a)[1](jnp.asarray(cotangent)))(*arrays)
+    exact = [x.numpy() for x in of_torch(torch.float64)]
+    for got, oracle in zip(found, exact, strict=True):
+        assert relative(np.asarray(got), oracle) <= TOLERANCE.float32(0.0)
+    theirs = relative(of_torch(torch.float32)[1].numpy(), exact[1])
+    assert theirs > TOLERANCE.float32(0.0), "torch is exact here: the mean is not large enough"
 
 
 def relative(tensor: np.ndarray, oracle: np.ndarray) -> float:

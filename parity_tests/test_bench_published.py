@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from bench_small import failing
@@ -167,6 +168,17 @@ def test_a_step_that_computes_next_to_nothing_runs_both_ways():
 def test_a_process_that_measures_memory_may_fail(monkeypatch):
     monkeypatch.setattr(memory, "TIMEOUT", 1e-3)
     assert memory.peak(fdl.bench.workload("mlp_b32"), "jax jit") is None
+
+
+def test_memory_is_measured_with_the_allocator_as_it_comes(monkeypatch):
+    def run(command, *, env, **options):
+        kept = [name for name in env if name.startswith(("MALLOC_", "GLIBC_"))]
+        return SimpleNamespace(returncode=0, stdout="7" if not kept and "PATH" in env else "")
+
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "67108864")
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=1")
+    monkeypatch.setattr(memory.subprocess, "run", run)
+    assert memory.peak(fdl.bench.workload("mlp_b32"), "jax jit") == 7
 
 
 def test_a_merge_needs_earlier_results(tmp_path):

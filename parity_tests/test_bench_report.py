@@ -71,6 +71,8 @@ def test_ratios_take_the_better_torch_and_the_geometric_mean():
         "mlp", "tiny", "training", rows, 0.0, operations=12, memory=memory
     )
     assert ratios.ratios(found) == ratios.Ratios(0.5, "torch.compile", 0.4, None, 0.25, 1.5)
+    assert ratios.ratios(found).best == 0.25
+    assert ratios.ratios(found)._replace(many=None).best == 0.5
     assert ratios.geometric_mean([4.0, None, 1.0]) == pytest.approx(2.0)
     assert ratios.geometric_mean([None]) is None
     assert found.rate("jax jit") == 6

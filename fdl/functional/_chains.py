@@ -82,6 +82,7 @@ def _in_chains(body: Callable, init: Any, steps: Any, kept: tuple[Any, ...], **o
 
 
 def _parts(tree: Any, parts: int = CHAINS, *, axis: int = 0) -> tuple[Any, ...]:
+    """Trees of parts of the batch; the same tree for each where it has no arrays, as None."""
     leaves, structure = jax.tree.flatten(tree)
     cut = [jnp.array_split(leaf, parts, axis) for leaf in leaves]
     return tuple(structure.unflatten(part) for part in zip(*cut, strict=True)) or (tree,) * parts

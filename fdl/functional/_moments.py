@@ -17,14 +17,19 @@ class Moments(NamedTuple):
     Attributes:
         mean: the mean.
         var: the biased variance.
-        centered: the input less its mean, as far as the mean is exact.
-        rest: what its rounding leaves in them.
+        centered: the input less its mean, which is rounded.
+        rest: what that leaves in all of them.
     """
 
     mean: jax.Array
     var: jax.Array
     centered: jax.Array
     rest: jax.Array
+
+    @property
+    def deviations(self) -> jax.Array:
+        """From the mean as it is."""
+        return self.centered - self.rest
 
 
 def widened(input: jax.Array) -> jax.Array:
@@ -80,8 +85,9 @@ def normalized(
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _normalized(axes, eps, input, weight):
     def computed(axes, x, weight):
-        mean, var, centered, rest = moments(x, axes)
-        return (centered - rest) * in_stages(_scale(var, eps, weight), x.shape), mean, var
+        found = moments(x, axes)
+        scale = in_stages(_scale(found.var, eps, weight), x.shape)
+        return found.deviations * scale, found.mean, found.var
 
     return _with_channels_last(computed, axes, input, weight)
 
@@ -97,17 +103,17 @@ def _normalized_jvp(axes, eps, primals, tangents):
     """
 
     def computed(axes, x, weight, t, d_weight):
-        mean, var, centered, rest = moments(x, axes)
-        scale, inverse = _scale(var, eps, weight), lax.rsqrt(var + eps)
-        deviations = centered - rest
+        found = moments(x, axes)
+        scale, inverse = _scale(found.var, eps, weight), lax.rsqrt(found.var + eps)
+        deviations = found.deviations
         shift, along = (jnp.mean(y, axes, keepdims=True) for y in (t, deviations * t))
         turn = scale * jnp.square(inverse) * along
         if weight is not None:
             turn = turn - inverse * d_weight
-        offset = scale * shift - rest * turn
+        offset = scale * shift - found.rest * turn
         wide, offset, turn = (in_stages(y, x.shape) for y in (scale, offset, turn))
-        moved = wide * t - offset - centered * turn
-        return (deviations * wide, mean, var), (moved, shift, 2 * along)
+        moved = wide * t - offset - found.centered * turn
+        return (deviations * wide, found.mean, found.var), (moved, shift, 2 * along)
 
     return _with_channels_last(computed, axes, *primals, *tangents)
 

@@ -48,8 +48,8 @@ def layer_norm(
     Source: Ba, Kiros and Hinton, "Layer Normalization", 2016.
     """
     axes = _last_axes("layer_norm", input, normalized_shape, weight=weight, bias=bias)
-    _, var, centered, rest = moments(widened(input), axes)
-    return scaled(centered - rest, var, eps, weight, bias).astype(input.dtype)
+    found = moments(widened(input), axes)
+    return scaled(found.deviations, found.var, eps, weight, bias).astype(input.dtype)
 
 
 def rms_norm(
@@ -146,10 +146,10 @@ def group_norm(
     grouped = (num_groups, channels // num_groups, *spatial)
     ones = (1,) * len(spatial)
     affine = (None if x is None else x.reshape(*grouped[:2], *ones) for x in (weight, bias))
-    _, var, centered, rest = moments(
-        widened(input).reshape(samples, *grouped), tuple(range(2, input.ndim + 1))
-    )
-    return scaled(centered - rest, var, eps, *affine).reshape(input.shape).astype(input.dtype)
+    wide = widened(input).reshape(samples, *grouped)
+    found = moments(wide, tuple(range(2, input.ndim + 1)))
+    output = scaled(found.deviations, found.var, eps, *affine)
+    return output.reshape(input.shape).astype(input.dtype)
 
 
 def local_response_norm(
