@@ -18,13 +18,13 @@ nightly: $(INSTALLED)
 
 # Every test with each formulation forced on in turn.
 formulations: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --formulation convolution=library --formulation max_pool=library \
-		--formulation update=library --formulation product=library \
-		--formulation recurrence=library
+	$(BIN)/python -m pytest -n 2 --formulation=convolution=library --formulation=max_pool=library \
+		--formulation=update=library --formulation=product=library \
+		--formulation=recurrence=library
 	for name in patches winograd taps onednn; do \
-		$(BIN)/python -m pytest -n 2 --formulation convolution=$$name --formulation max_pool=slices \
-			--formulation update=rows --formulation product=onednn \
-			--formulation recurrence=chains || exit 1; \
+		$(BIN)/python -m pytest -n 2 --formulation=convolution=$$name --formulation=max_pool=slices \
+			--formulation=update=rows --formulation=product=onednn \
+			--formulation=recurrence=chains || exit 1; \
 	done
 
 lint: $(INSTALLED)

@@ -8,11 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from flax import nnx
 from jax import lax
 from jax.extend.core import jaxprs_in_params
-from nearness import assert_equal, jax_values, torch_values
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+from nearness import assert_equal, assert_near, jax_values, torch_values
 
 import fdl.functional as F
+from fdl import nn
 from fdl.functional import _recurrent_core as core
 from fdl.functional._formulations import FAMILIES, forced
 from fdl.functional._recurrent_core import Kind, Recall, advance, over_time
@@ -266,6 +270,28 @@ def test_half_precision_stays(name, dtype):
     outputs = over_time(KINDS[name], False, *inputs, None)
     gradient = jax.grad(objective(over_time, name, False, None))(inputs)
     assert {str(x.dtype) for x in jax.tree.leaves((outputs, gradient))} == {dtype}
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("layer", [nn.RNN, nn.GRU, nn.LSTM, nn.RNNCell, nn.GRUCell, nn.LSTMCell])
+def test_initial_states_are_spread_as_the_batch_is(layer, kind):
+    module = layer(2, HIDDEN, rngs=nnx.Rngs(0))
+    shape = (BATCH, 2) if layer.__name__.endswith("Cell") else (STEPS, BATCH, 2)
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+    def gradient(x):
+        return jax.grad(lambda x: sum(a.sum() for a in jax.tree.leaves(module(x))))(x)
+
+    expected = gradient(jnp.asarray(x))
+    mesh, over = (
+        jax.make_mesh((1,), ("data",), axis_types=(kind,)),
+        P(*[None] * (x.ndim - 2), "data"),
+    )
+    with jax.set_mesh(mesh):
+        spread = jax.device_put(x, NamedSharding(mesh, over))
+        split = jax.shard_map(gradient, in_specs=over, out_specs=over)
+        for function in (gradient, split):
+            assert_near(jax.jit(function)(spread), expected)
 
 
 @pytest.mark.parametrize("name", TORCHS)

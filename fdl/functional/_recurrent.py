@@ -32,7 +32,7 @@ def run_stack(
     check_ndim(kind.name, "input", input, expected={3: "(L, N, I)"})
     sizes = _checked_sizes(kind, input, weights)
     _check_states(kind, input, states, sizes, slots=len(weights) * len(weights[0]))
-    zeros = tuple(jnp.zeros_like(input, shape=(input.shape[1], size)) for size in sizes)
+    zeros = tuple(_zeros(input, size) for size in sizes)
     valid = None if lengths is None else _valid(kind, input, lengths)
     sequence = _kept(input, valid)
     finals: list[State] = []
@@ -71,6 +71,11 @@ def _scanned(kind, weights, sequence, state, valid, *, reverse):
     projected = linear(sequence, weights.weight_ih, weights.bias_ih)
     outputs, final = over_time(kind, reverse, recall_of(weights), projected, state, valid)
     return _kept(outputs, valid), final
+
+
+def _zeros(input, size):
+    """An initial state ``(N, size)``, spread over devices as the batch of ``(L, N, I)`` is."""
+    return jnp.broadcast_to(jnp.zeros_like(input[0, :, :1]), (input.shape[1], size))
 
 
 def _kept(sequence, valid):
