@@ -21,7 +21,7 @@ formulations: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --formulation=convolution=library --formulation=max_pool=library \
 		--formulation=update=library --formulation=product=library \
 		--formulation=recurrence=library
-	for name in patches winograd taps onednn; do \
+	for name in patches winograd taps onednn phases; do \
 		$(BIN)/python -m pytest -n 2 --formulation=convolution=$$name --formulation=max_pool=slices \
 			--formulation=update=rows --formulation=product=onednn \
 			--formulation=recurrence=chains || exit 1; \

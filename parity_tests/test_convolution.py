@@ -15,13 +15,14 @@ from fdl.functional._convolution import Geometry
 from fdl.functional._convolution.cpu import Shapes, chosen, possible, preferred
 from fdl.functional._formulations import FAMILIES, forced
 
-FORMULATIONS = FAMILIES["convolution"]
+FORMULATIONS = (*FAMILIES["convolution"], None)  # None: what shapes decide
 CASES = {
     "3x3": ((2, 3, 9, 8), (4, 3, 3, 3), {"padding": 1}),
     "3x3, odd map, no padding": ((2, 3, 7, 5), (4, 3, 3, 3), {}),
     "3x3, 1x1 map": ((2, 3, 1, 1), (4, 3, 3, 3), {"padding": 1}),
     "3x3, wide padding": ((2, 3, 4, 5), (4, 3, 3, 3), {"padding": (3, 4)}),
     "3x3, stride and unused edge": ((2, 3, 10, 8), (4, 3, 3, 3), {"stride": (2, 3), "padding": 1}),
+    "4x4, stride": ((2, 16, 11, 8), (5, 16, 4, 4), {"stride": 2, "padding": 1}),
     "3x2, dilated": ((2, 3, 9, 8), (4, 3, 3, 2), {"dilation": (2, 1), "padding": (1, 0)}),
     "1x1": ((2, 3, 5, 4), (4, 3, 1, 1), {}),
     "1x1, stride": ((2, 3, 5, 4), (4, 3, 1, 1), {"stride": 2}),
@@ -41,6 +42,8 @@ TRANSPOSED = {
     "one pixel": ((2, 40, 1, 1), (40, 3, 7, 7), {}),
     "depthwise": ((2, 4, 5, 4), (4, 1, 3, 3), {"groups": 4, "stride": 2}),
     "1d": ((2, 4, 5), (4, 3, 3), {"stride": 2, "dilation": 2}),
+    "1d, dilated more": ((2, 4, 5), (4, 3, 4), {"stride": 4, "dilation": 6}),
+    "4x5, stride": ((2, 4, 5, 4), (4, 16, 4, 5), {"stride": (2, 3), "padding": (1, 5)}),
 }
 every_formulation = pytest.mark.parametrize("name", FORMULATIONS)
 
@@ -94,7 +97,9 @@ def test_second_derivatives(name, groups):
 @named(CASES)
 def test_float32_is_near(name, input, weight, options):
     function = getattr(F, f"conv{len(input) - 2}d")
-    x, w = (array.astype(np.float32) for array in normal(input, weight))
+    x, w = normal(input, weight)
+    w /= np.sqrt(w[0].size)  # as layers draw it: outputs, whose cosine is taken, are about 1
+    x, w = (array.astype(np.float32) for array in (x, w))
 
     def values(x, w):
         output, pull = jax.vjp(partial(function, **options), x, w)
@@ -155,6 +160,7 @@ def shapes(input, weight, stride=1, padding=0, groups=1, dtype=np.float32, **opt
 
 
 RESNET = ((16, 64, 16, 16), (64, 64, 3, 3))
+WIDE = ((16, 32, 32, 32), (64, 32, 4, 4))
 
 
 @pytest.mark.parametrize(
@@ -178,6 +184,9 @@ RESNET = ((16, 64, 16, 16), (64, 64, 3, 3))
         ("onednn", shapes(*RESNET, padding=1, stride=2, onednn=True)),
         ("patches", shapes(*RESNET, padding=1, stride=2, of="input", onednn=True)),
         ("winograd", shapes(*RESNET, padding=1, of="weight", onednn=True)),
+        ("phases", shapes(*WIDE, padding=1, stride=2, of="input")),
+        ("phases", shapes(*WIDE, padding=1, stride=2, of="input", onednn=True)),
+        ("onednn", shapes(*WIDE, padding=1, stride=2, onednn=True)),
         ("patches", shapes(*RESNET, padding=1, dtype=np.float64, onednn=True)),
         ("patches", shapes((16, 96, 24, 24), (24, 96, 1, 1), onednn=True)),
         ("onednn", shapes((16, 96, 24, 24), (24, 96, 1, 1), stride=2, onednn=True)),

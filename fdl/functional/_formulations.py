@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 FAMILIES = {
-    "convolution": ("library", "patches", "winograd", "taps", "onednn"),
+    "convolution": ("library", "patches", "winograd", "taps", "onednn", "phases"),
     "max_pool": ("library", "slices"),
     "product": ("library", "onednn"),
     "recurrence": ("library", "chains"),
