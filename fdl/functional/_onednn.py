@@ -47,6 +47,7 @@ def convolution(
     padding: Sequence[tuple[int, int]],
     dilation: Sequence[int],
     groups: int = 1,
+    transposed: bool = False,
 ) -> jax.Array:
     """Correlates images ``(N, *size, C)`` with filters ``(O, C / groups, *kernel)``.
 
@@ -57,13 +58,15 @@ def convolution(
         padding: zeros before and after each spatial axis, fewer than a window is wide.
         dilation: pixels from one tap to the next, for each spatial axis.
         groups: parts that the channels are split into.
+        transposed: whether the filters are ``(C, O, *kernel)`` instead, without groups.
 
     Returns:
         ``(N, *windows, O)``.
     """
     dims, kernel = images.ndim, weight.shape[2:]
     last = {"batch_dim": 0, "feature_dim": dims - 1, "spatial_dims": [*range(1, dims - 1)]}
-    first = {"output_feature_dim": 0, "input_feature_dim": 1, "spatial_dims": [*range(2, dims)]}
+    outside = int(transposed)
+    filters = {"output_feature_dim": outside, "input_feature_dim": 1 - outside}
     window = {
         "size": [*kernel],
         "pad_left": [low for low, _ in padding],
@@ -74,14 +77,14 @@ def convolution(
     described = {
         "dims": dims,
         "input": {"dims": dims, "data": last},
-        "kernel": {"dims": dims, "filter": first},
+        "kernel": {"dims": dims, "filter": filters | {"spatial_dims": [*range(2, dims)]}},
         "output": {"dims": dims, "data": last},
         "window": window,
         "feature_groups": groups,
     }
     axes = zip(images.shape[1:-1], kernel, padding, stride, dilation, strict=True)
     windows = ((n + sum(p) - d * (k - 1) - 1) // s + 1 for n, k, p, s, d in axes)
-    shape = (len(images), *windows, len(weight))
+    shape = (len(images), *windows, weight.shape[outside])
     return _call("convolution", {"onednn_conv_config": described}, shape, images, weight)
 
 

@@ -30,8 +30,10 @@ def pull_input(
     rows = zip(wide, geometry.padding, ends, beyond, strict=True)
     edges = tuple((r - low, end - b) for r, (low, _), end, b in rows)
     back = geometry._replace(padding=edges, stride=(1,) * geometry.dims)
-    turned = _mirrored(weight, geometry.groups)
-    return channels_first(convolution(received, turned, **back._asdict()))
+    mirrored = jnp.flip(weight, [*range(2, weight.ndim)])
+    swapped = mirrored if geometry.groups == 1 else _swapped(mirrored, geometry.groups)
+    options = back._asdict() | {"transposed": geometry.groups == 1}
+    return channels_first(convolution(received, swapped, **options))
 
 
 def reach(kernel: Sequence[int], geometry: Geometry) -> list[int]:
@@ -39,9 +41,8 @@ def reach(kernel: Sequence[int], geometry: Geometry) -> list[int]:
     return [d * (k - 1) for d, k in zip(geometry.dilation, kernel, strict=True)]
 
 
-def _mirrored(weight: jax.Array, groups: int) -> jax.Array:
-    """Filters ``(O, C / groups, *kernel)`` back to front, as ``(C, O / groups, *kernel)``."""
+def _swapped(weight: jax.Array, groups: int) -> jax.Array:
+    """Filters ``(O, C / groups, *kernel)`` as ``(C, O / groups, *kernel)``."""
     outside, inside, *kernel = weight.shape
     split = weight.reshape(groups, outside // groups, inside, *kernel)
-    swapped = jnp.flip(split.swapaxes(1, 2), [*range(3, split.ndim)])
-    return swapped.reshape(groups * inside, outside // groups, *kernel)
+    return split.swapaxes(1, 2).reshape(groups * inside, outside // groups, *kernel)
