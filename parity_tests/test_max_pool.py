@@ -126,7 +126,7 @@ def test_forward_mode_and_many_at_once(name):
 def test_gpus_and_tpus_reduce_windows():
     images = jnp.zeros((2, 3, 8, 8), jnp.float32)
     for platform, reductions in {"cuda": 1, "tpu": 1, "cpu": 0}.items():
-        with forced({}):
+        with forced({"max_pool": None}):
             exported = export.export(
                 jax.jit(partial(F.max_pool2d, kernel_size=2)), platforms=[platform]
             )
