@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fdl.functional._convolution.channels_last import channels_first, channels_last
-from fdl.functional._convolution.geometry import Geometry, Pads
+from fdl.functional._convolution.geometry import Geometry
 from fdl.functional._onednn import convolution
 
 
@@ -44,7 +44,7 @@ def pull_input(
 
 def _received(
     output: jax.Array, weight: jax.Array, geometry: Geometry, size: Sequence[int]
-) -> tuple[jax.Array, Pads]:
+) -> tuple[jax.Array, tuple[tuple[int, int], ...]]:
     """What windows receive, with zeros for a stride between them, and the zeros around it."""
     wide = reach(weight.shape[2:], geometry)
     axes = zip(output.shape[2:], geometry.stride, size, geometry.padding, strict=True)
