@@ -57,7 +57,7 @@ def pull_input(
 
     def pulled(phase: Sequence[Met | None]) -> jax.Array:
         if None in phase:
-            return jnp.zeros((len(output), *pixels, channels), output.dtype)
+            return jnp.zeros((output.shape[0], *pixels, channels), output.dtype)
         taps, padding, dilation = zip(*phase, strict=True)
         inside = Geometry((1,) * geometry.dims, padding, dilation, geometry.groups)
         part = unstrided(output, weight[:, :, *taps], geometry=inside, size=pixels)
