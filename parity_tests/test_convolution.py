@@ -11,7 +11,7 @@ from jax import export
 from nearness import assert_near, check
 
 import fdl.functional as F
-from fdl.functional._convolution import Geometry
+from fdl.functional._convolution import Geometry, cpu, direct, onednn
 from fdl.functional._convolution.cpu import Shapes, chosen, possible, preferred
 from fdl.functional._formulations import FAMILIES, forced
 
@@ -22,6 +22,12 @@ CASES = {
     "3x3, 1x1 map": ((2, 3, 1, 1), (4, 3, 3, 3), {"padding": 1}),
     "3x3, wide padding": ((2, 3, 4, 5), (4, 3, 3, 3), {"padding": (3, 4)}),
     "3x3, stride and unused edge": ((2, 3, 10, 8), (4, 3, 3, 3), {"stride": (2, 3), "padding": 1}),
+    "3x3, pixels left over": ((2, 3, 23, 12), (4, 3, 3, 3), {"stride": 5, "padding": 1}),
+    "5x4, dilated, stride": (
+        (2, 3, 14, 9),
+        (4, 3, 5, 4),
+        {"stride": 2, "dilation": 2, "padding": 3},
+    ),
     "4x4, stride": ((2, 16, 11, 8), (5, 16, 4, 4), {"stride": 2, "padding": 1}),
     "3x2, dilated": ((2, 3, 9, 8), (4, 3, 3, 2), {"dilation": (2, 1), "padding": (1, 0)}),
     "1x1": ((2, 3, 5, 4), (4, 3, 1, 1), {}),
@@ -161,6 +167,8 @@ def shapes(input, weight, stride=1, padding=0, groups=1, dtype=np.float32, **opt
 
 RESNET = ((16, 64, 16, 16), (64, 64, 3, 3))
 WIDE = ((16, 32, 32, 32), (64, 32, 4, 4))
+STEM = ((16, 3, 64, 64), (64, 3, 7, 7))
+intel = partial(shapes, onednn=True, intel=True)
 
 
 @pytest.mark.parametrize(
@@ -191,11 +199,33 @@ WIDE = ((16, 32, 32, 32), (64, 32, 4, 4))
         ("patches", shapes((16, 96, 24, 24), (24, 96, 1, 1), onednn=True)),
         ("onednn", shapes((16, 96, 24, 24), (24, 96, 1, 1), stride=2, onednn=True)),
         ("onednn", shapes((16, 96, 24, 24), (96, 1, 3, 3), padding=1, groups=96, onednn=True)),
+        ("library", shapes(*STEM, padding=3, stride=2, of="weight", onednn=True)),
+        ("winograd", shapes(*RESNET, padding=1, of="weight", intel=True)),
+        ("onednn", intel((4, 64, 56, 56), (64, 64, 3, 3), padding=1)),
+        ("onednn", intel((4, 64, 56, 56), (64, 64, 3, 3), padding=1, of="input")),
+        ("patches", intel((16, 512, 2, 2), (512, 512, 3, 3), padding=1)),
+        ("patches", intel((16, 512, 2, 2), (512, 512, 3, 3), padding=1, of="input")),
+        ("patches", intel(*RESNET, padding=1, stride=2, of="input")),
+        ("onednn", intel(*STEM, padding=3, stride=2, of="weight")),
+        ("onednn", intel(*RESNET, padding=1, of="weight")),
+        ("patches", intel(*RESNET, padding=1, stride=2, of="weight")),
+        ("winograd", intel((15, 64, 16, 16), (64, 64, 3, 3), padding=1, of="weight")),
+        ("winograd", intel((64, 32, 14, 14), (64, 32, 3, 3), padding=1, of="weight")),
+        ("patches", intel((16, 64, 16, 16), (64, 64, 1, 1), of="weight")),
+        ("taps", intel((16, 96, 24, 24), (96, 1, 5, 5), padding=2, groups=96, of="weight")),
     ],
 )
 def test_shapes_decide(expected, shapes):
     with forced({"convolution": None}):
         assert chosen(shapes) == expected
+
+
+@pytest.mark.parametrize("is_intel", [False, True])
+def test_the_processor_decides(is_intel, monkeypatch):
+    monkeypatch.setattr(cpu, "is_intel", lambda: is_intel)
+    stem = shapes(*STEM, padding=3, stride=2, of="weight", onednn=True)
+    with forced({"convolution": None}):
+        assert cpu._module(stem) is (onednn if is_intel else direct)
 
 
 def test_a_forced_formulation_is_used_where_it_can_be():

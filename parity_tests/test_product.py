@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 from nearness import assert_near, check
 
 import fdl.functional as F
-from fdl.functional import _onednn
+from fdl.functional import _onednn, _product
 from fdl.functional._formulations import FAMILIES, forced
 
 SHAPES = [((5, 3), (4, 3)), ((2, 5, 3), (4, 3)), ((3,), (4, 3)), ((0, 3), (4, 3)), ((2, 1), (1, 1))]
@@ -85,12 +85,32 @@ def test_many_at_once(axes):
 
 
 @here
+@pytest.mark.parametrize(
+    ("intel", "rows", "weight", "calls"),
+    [
+        (False, 7, (4, 3), 0),
+        (False, 8, (4, 3), 1),  # the weight's gradient, over twice as many rows
+        (True, 3, (4, 3), 0),
+        (True, 4, (4, 3), 1),
+        (False, 8, (2**9, 2**12), 0),
+        (True, 8, (2**9, 2**12), 2),  # output and input's gradient: a large weight for few rows
+        (True, 1, (2**9, 2**12), 0),
+        (True, 33, (2**9, 2**12), 0),
+        (True, 8, (2**9, 2**12 - 1), 0),
+    ],
+)
+def test_rows_and_the_processor_decide(intel, rows, weight, calls, monkeypatch):
+    monkeypatch.setattr(_product, "is_intel", lambda: intel)
+    step = jax.jit(lambda x, w: jax.grad(loss, (0, 1))(x, w))
+    arguments = [jax.ShapeDtypeStruct(shape, np.float32) for shape in ((rows, weight[1]), weight)]
+    with forced({"product": None}):
+        assert step.lower(*arguments).as_text().count(CALLS) == calls
+
+
+@here
 def test_programs_call_onednn_unless_others_may_read_them():
     step = jax.jit(jax.grad(loss, (0, 1)))
     arguments = single(*normal((5, 3), (4, 3)))
-    with forced({"product": None}):  # many rows: twice as many as outputs
-        assert step.lower(*single(*normal((8, 3), (4, 3)))).as_text().count(CALLS) == 1
-        assert step.lower(*single(*normal((7, 3), (4, 3)))).as_text().count(CALLS) == 0
     with forced({"product": "onednn"}):
         assert step.lower(*arguments).as_text().count(CALLS) == 3
         exported = jax.export.export(step)(*arguments).mlir_module()

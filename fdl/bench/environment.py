@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from fdl import _memory
+from fdl import _memory, _processor
 
 PACKAGES = ("fdl", "jax", "jaxlib", "flax", "optax", "torch", "torchvision", "transformers")
 NEGLIGIBLE = 0.05  # share of the cores' time
@@ -109,9 +109,4 @@ def _version(package: str) -> str | None:
 
 def _cpu() -> str:
     """The processor's own name where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return _processor.described("model name") or platform.processor() or platform.machine()

@@ -47,28 +47,29 @@ def convolution(
     padding: Sequence[tuple[int, int]],
     dilation: Sequence[int],
     groups: int = 1,
-    transposed: bool = False,
+    axes: Sequence[int] = (),
 ) -> jax.Array:
     """Correlates images ``(N, *size, C)`` with filters ``(O, C / groups, *kernel)``.
 
     Args:
         images: float32, channels last.
-        weight: float32, torch's layout.
+        weight: float32, torch's layout, or the one that `axes` say.
         stride: pixels from one window to the next, for each spatial axis.
         padding: zeros before and after each spatial axis, fewer than a window is wide.
         dilation: pixels from one tap to the next, for each spatial axis.
         groups: parts that the channels are split into.
-        transposed: whether the filters are ``(C, O, *kernel)`` instead, without groups.
+        axes: which of the filters' axes are outputs, inputs and the spatial ones, if not 0, 1, ...
 
     Returns:
         ``(N, *windows, O)``.
     """
-    dims, kernel = images.ndim, weight.shape[2:]
+    dims = images.ndim
+    outside, inside, *spatial = axes or range(dims)
+    kernel = [weight.shape[axis] for axis in spatial]
     last = {"batch_dim": 0, "feature_dim": dims - 1, "spatial_dims": [*range(1, dims - 1)]}
-    outside = int(transposed)
-    filters = {"output_feature_dim": outside, "input_feature_dim": 1 - outside}
+    filters = {"output_feature_dim": outside, "input_feature_dim": inside, "spatial_dims": spatial}
     window = {
-        "size": [*kernel],
+        "size": kernel,
         "pad_left": [low for low, _ in padding],
         "pad_right": [high for _, high in padding],
         "strides": [*stride],
@@ -77,13 +78,13 @@ def convolution(
     described = {
         "dims": dims,
         "input": {"dims": dims, "data": last},
-        "kernel": {"dims": dims, "filter": filters | {"spatial_dims": [*range(2, dims)]}},
+        "kernel": {"dims": dims, "filter": filters},
         "output": {"dims": dims, "data": last},
         "window": window,
         "feature_groups": groups,
     }
-    axes = zip(images.shape[1:-1], kernel, padding, stride, dilation, strict=True)
-    windows = ((n + sum(p) - d * (k - 1) - 1) // s + 1 for n, k, p, s, d in axes)
+    along = zip(images.shape[1:-1], kernel, padding, stride, dilation, strict=True)
+    windows = ((n + sum(p) - d * (k - 1) - 1) // s + 1 for n, k, p, s, d in along)
     shape = (len(images), *windows, weight.shape[outside])
     return _call("convolution", {"onednn_conv_config": described}, shape, images, weight)
 

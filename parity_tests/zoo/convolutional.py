@@ -131,7 +131,9 @@ CASES = {
         inverted_residual_setting=[[1, 16, 1, 1], [6, 24, 2, 2], [6, 32, 2, 2]],
     ),
     "mobilenet_v2, narrow": case(*("mobilenet_v2", 64, 4), width_mult=0.25, heavy=True, rate=1e-5),
-    "efficientnet_lite0": efficientnet_lite(65, 4, rate=1e-5, width_coefficient=0.25),
+    "efficientnet_lite0": efficientnet_lite(
+        65, 4, rate=1e-5, width_coefficient=0.25, depth_coefficient=0.5
+    ),
     "resnet34": case("resnet34", 64, 8, heavy=True),
     "resnet50": case("resnet50", 64, 8, heavy=True, rate=1e-6),
     "resnet50, grouped, dilated": case(
@@ -148,6 +150,9 @@ CASES = {
     "resnet101": case("resnet101", 64, 8, heavy=True, rate=1e-7),
     "resnet152": case("resnet152", 64, 8, heavy=True, rate=1e-8),
     "mobilenet_v2, full width": case("mobilenet_v2", 64, 4, heavy=True, rate=1e-5),
+    "efficientnet_lite0, full depth": efficientnet_lite(
+        65, 4, heavy=True, rate=1e-5, width_coefficient=0.25
+    ),
     "efficientnet_lite0, full width": efficientnet_lite(64, 4, heavy=True, rate=1e-5),
     **dict(vggs()),
 }

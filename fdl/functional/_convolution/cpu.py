@@ -12,6 +12,12 @@ as networks have them, on two AVX-512 cores. There, of the library's, patches' a
 3x3 over 64 channels of 56x56 takes 4.0, 5.0 and 2.3 ms, its weights' gradient 7.1, 6.0 and 5.8;
 with a stride of 2, 2.1 and 2.0 ms, and the gradient 2.9 and 2.3.
 
+On Intel's cores Winograd's take 1.03 to 1.45 times oneDNN's time on these layers, so it is oneDNN's
+or, where filters are more than windows, a product of patches (0.45 to 0.56 of it for 512 filters of
+2x2 maps). XLA's loops for weights' gradients are slow there: oneDNN's take 0.25 of their time for
+AlexNet's first layer, 0.38 for ResNet's, 0.44 for 5x5 over 64 channels, and 0.54 of Winograd's for
+64 channels of sixteen 16x16 images; but 1.6 to 2.6 times Winograd's over more or fewer windows.
+
 Strided windows of more than 9 taps give their inputs' gradient, which transposed convolutions
 compute, in phases: of the library's time 4x4 over 16 channels takes 0.31, over 64 channels 0.73,
 and from 3 channels to 64, as images are generated, 0.19; to 3 channels or 1 it would be 1.7 to 3.8.
@@ -26,6 +32,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fdl._processor import is_intel
 from fdl.functional._convolution import depthwise, direct, onednn, patches, phases, winograd
 from fdl.functional._convolution.geometry import Geometry
 from fdl.functional._formulations import forced_of
@@ -50,6 +57,7 @@ class Shapes(NamedTuple):
         dtype: of both.
         of: what is computed: ``"output"``, or the gradient of the ``"input"`` or the ``"weight"``.
         onednn: whether the program may call oneDNN.
+        intel: whether the CPU is one of Intel's.
     """
 
     input: tuple[int, ...]
@@ -58,6 +66,7 @@ class Shapes(NamedTuple):
     dtype: jnp.dtype
     of: str = "output"
     onednn: bool = False
+    intel: bool = False
 
     @property
     def kernel(self) -> tuple[int, ...]:
@@ -65,9 +74,14 @@ class Shapes(NamedTuple):
         return self.weight[2:]
 
     @property
+    def windows(self) -> tuple[int, ...]:
+        """How many windows there are along each axis."""
+        return self.geometry.windows(self.input[2:], self.kernel)
+
+    @property
     def pixels(self) -> int:
         """The windows of all images."""
-        return self.input[0] * prod(self.geometry.windows(self.input[2:], self.kernel))
+        return self.input[0] * prod(self.windows)
 
     @property
     def apart(self) -> bool:
@@ -129,10 +143,8 @@ def possible(name: str, shapes: Shapes) -> bool:
     if 0 in (*shapes.input, *shapes.weight, shapes.pixels):
         return name == "library"
     if name == "onednn":
-        pads = zip(geometry.padding, onednn.reach(shapes.kernel, geometry), strict=True)
-        inside = all(0 <= pad <= reach for both, reach in pads for pad in both)
         float32 = jnp.dtype(shapes.dtype) == "float32"
-        return shapes.onednn and float32 and inside and shapes.of != "weight"
+        return shapes.onednn and float32 and _onednn_pads(shapes)
     if name == "taps":
         return shapes.weight[:2] == (geometry.groups, 1)
     if name == "phases":
@@ -141,6 +153,18 @@ def possible(name: str, shapes: Shapes) -> bool:
         plain = geometry._replace(padding=()) == Geometry((1, 1), (), (1, 1))
         return plain and shapes.kernel == (3, 3)
     return name == "library" or geometry.groups == 1
+
+
+def _onednn_pads(shapes: Shapes) -> bool:
+    """Whether oneDNN takes the padding: zeros, fewer than a window is wide."""
+    padding, kernel, geometry = shapes.geometry.padding, shapes.kernel, shapes.geometry
+    if shapes.of == "weight":
+        if geometry.groups > 1:
+            return False
+        padding = onednn.weight_padding(shapes.input[2:], shapes.windows, kernel, geometry)
+        kernel, geometry = shapes.windows, geometry._replace(dilation=geometry.stride)
+    pads = zip(padding, onednn.reach(kernel, geometry), strict=True)
+    return all(0 <= pad <= reach for both, reach in pads for pad in both)
 
 
 def preferred(shapes: Shapes) -> str:
@@ -177,16 +201,24 @@ def _suits_onednn(shapes: Shapes) -> bool:
     """Whether oneDNN is faster than what a CPU has beside it.
 
     It is not where a product of all pixels does it, where Winograd's saves more than it costs, and
-    where it would see three zeros for each number, as behind a stride of 2.
+    where it would see three zeros for each number, as behind a stride of 2; nor on Intel's cores
+    where filters are more than windows. Weights' gradients it computes on those alone, of large
+    filters, and of smaller ones where many images have few windows.
     """
+    taps = prod(shapes.kernel)
+    if shapes.of == "weight":
+        few = taps > 1 and not shapes.strided and 512 <= shapes.pixels <= 4096
+        return shapes.intel and (taps > 9 or (few and shapes.input[0] >= 16))
     if shapes.apart:
         return True
-    if prod(shapes.kernel) == 1 if not shapes.strided else shapes.of == "input":
+    if taps == 1 if not shapes.strided else shapes.of == "input":
         return False
+    if shapes.intel:
+        return shapes.pixels >= shapes.weight[0]
     work, fewest = shapes.pixels * prod(shapes.weight[:2]), min(shapes.weight[:2])
     much = fewest >= 64 and shapes.pixels >= 512 and work >= 2**25
     return not (much and possible("winograd", shapes))
 
 
 def _module(shapes: Shapes) -> ModuleType:
-    return _FORMULATIONS[chosen(shapes)]
+    return _FORMULATIONS[chosen(shapes._replace(intel=is_intel()))]

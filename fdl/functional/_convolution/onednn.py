@@ -1,4 +1,4 @@
-"""Convolution by oneDNN, where a CPU's jaxlib has it; the inputs' gradient is another one."""
+"""Convolution by oneDNN, where a CPU's jaxlib has it; its gradients are other ones."""
 
 from collections.abc import Sequence
 
@@ -28,6 +28,7 @@ def pull_input(
     received, edges = _received(output, weight, geometry, size)
     pixels, taps = [*range(1, 1 + geometry.dims)], [*range(2, 2 + geometry.dims)]
     alone = geometry.groups == 1
+    turned = (1, 0, *taps) if alone else ()
     mirrors_images = alone and weight.size > output.size
     if mirrors_images:
         received, edges = jnp.flip(received, pixels), tuple((high, low) for low, high in edges)
@@ -36,8 +37,34 @@ def pull_input(
     if not alone:
         weight = _swapped(weight, geometry.groups)
     back = geometry._replace(padding=edges, stride=(1,) * geometry.dims)
-    found = convolution(received, weight, transposed=alone, **back._asdict())
+    found = convolution(received, weight, axes=turned, **back._asdict())
     return channels_first(jnp.flip(found, pixels) if mirrors_images else found)
+
+
+def pull_weight(
+    input: jax.Array, output: jax.Array, *, geometry: Geometry, kernel: Sequence[int]
+) -> jax.Array:
+    """Correlates each channel of the images with what windows receive, which are the filters.
+
+    Images and channels change places, and so do stride and dilation.
+    """
+    dims = geometry.dims
+    edges = weight_padding(input.shape[2:], output.shape[2:], kernel, geometry)
+    back = Geometry(geometry.dilation, edges, geometry.stride)
+    channels, received = jnp.moveaxis(input, 0, -1), channels_last(output)
+    axes = (dims + 1, 0, *range(1, dims + 1))
+    found = convolution(channels, received, axes=axes, **back._asdict())
+    return jnp.moveaxis(found, (-1, 0), (0, 1))
+
+
+def weight_padding(
+    size: Sequence[int], windows: Sequence[int], kernel: Sequence[int], geometry: Geometry
+) -> tuple[tuple[int, int], ...]:
+    """The zeros around inputs of some size, less those behind the last window."""
+    wide, apart = reach(kernel, geometry), zip(windows, geometry.stride, strict=True)
+    ends = [s * (w - 1) + r + 1 for (w, s), r in zip(apart, wide, strict=True)]
+    axes = zip(ends, size, geometry.padding, strict=True)
+    return tuple((low, end - n - low) for end, n, (low, _) in axes)
 
 
 def _received(
