@@ -228,6 +228,24 @@ def test_the_processor_decides(is_intel, monkeypatch):
         assert cpu._module(stem) is (onednn if is_intel else direct)
 
 
+@pytest.mark.parametrize(
+    ("expected", "size", "weight", "options"),
+    [
+        (True, 9, (4, 3, 3, 3), {"padding": 1}),
+        (True, 5, (4, 3, 5, 5), {"padding": 2, "stride": 3}),
+        (False, 1, (4, 3, 3, 3), {"padding": 1}),  # as many zeros as a window is wide
+        (False, 5, (4, 3, 5, 5), {"padding": 2, "stride": 5}),
+        (False, 23, (4, 3, 3, 3), {"padding": 1, "stride": 5}),  # pixels behind the last window
+        (False, 9, (6, 1, 3, 3), {"padding": 1, "groups": 3}),
+        (False, 9, (4, 3, 3, 3), {"padding": 1, "dtype": np.float64}),
+    ],
+)
+def test_onednn_pulls_weights_back_where_it_can(expected, size, weight, options):
+    alike = shapes((2, 3, size, size), weight, of="weight", onednn=True, **options)
+    assert possible("onednn", alike) is expected
+    assert not possible("onednn", alike._replace(onednn=False))
+
+
 def test_a_forced_formulation_is_used_where_it_can_be():
     with forced({"convolution": "winograd"}):
         assert chosen(shapes((2, 3, 5, 5), (4, 3, 3, 3), dtype=np.float64)) == "winograd"
