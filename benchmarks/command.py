@@ -3,11 +3,14 @@
 Results are saved after each workload, so that an interrupted run can be continued: with
 ``--merge`` and ``--only`` those of the other workloads are kept. With ``--publish`` it also writes
 benchmarks/results.json, the pictures in docs/images/speed and the figures in README.md and
-benchmarks/README.md. ``--redraw`` does so from the results that are there.
+benchmarks/README.md. ``--redraw`` does so from the results that are there. On a machine beside the
+one that is shown, ``--elsewhere`` keeps both: its results go to a file named after its processor in
+benchmarks/elsewhere, and its ratios to the pages.
 """
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +50,9 @@ def main(given: Sequence[str] | None = None) -> None:
     console.width = max(console.width, 120)  # a file or a pipe has 80
     console.print(report)
     console.print("saved", *map(str, report.save(arguments.out)))
-    if arguments.publish:
+    if arguments.elsewhere:
+        publish_elsewhere(report)
+    elif arguments.publish:
         publish(report, beside=arguments.beside)
     if report.problems():
         raise SystemExit(1)
@@ -59,13 +64,21 @@ def publish(report: bench.BenchReport, *, beside: bool) -> None:
     What was measured beside an earlier report is kept otherwise.
     """
     results = report.to_dict() | _measured_beside(report)
-    _write(results)
+    _write(results, pages.RESULTS)
     if beside:
         results["overhead"] = overhead.measure()._asdict()
-        _write(results)
+        _write(results, pages.RESULTS)
         results["scaling"] = [sweep._asdict() for sweep in scaling.measure()]
-        _write(results)
+        _write(results, pages.RESULTS)
     _draw_pages()
+
+
+def publish_elsewhere(report: bench.BenchReport) -> None:
+    """Writes a report beside the published one, as another machine's, and the pages."""
+    name = re.sub(r"[^a-z0-9]+", "-", str(report.environment["cpu"]).lower()).strip("-")
+    pages.ELSEWHERE.mkdir(exist_ok=True)
+    _write(report.to_dict(), pages.ELSEWHERE / f"{name}.json")
+    pages.write_pages()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,6 +105,9 @@ def _parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         default=True,
         help="with --publish: measure scaling and overhead too",
+    )
+    parser.add_argument(
+        "--elsewhere", action="store_true", help="publish beside the machine that is shown"
     )
     parser.add_argument("--redraw", action="store_true", help="pages and pictures alone")
     return parser
@@ -123,8 +139,8 @@ def _measured_beside(report: bench.BenchReport) -> dict[str, Any]:
     return {name: found[name] for name in ("scaling", "overhead") if name in found}
 
 
-def _write(results: dict[str, Any]) -> None:
-    with replacing(pages.RESULTS) as temporary:
+def _write(results: dict[str, Any], path: Path) -> None:
+    with replacing(path) as temporary:
         text = json.dumps(results, indent=1, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
 

@@ -15,16 +15,21 @@ from fdl.bench.variants import VARIANTS
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results.json"
+ELSEWHERE = ROOT / "benchmarks" / "elsewhere"
+"""A file for each other machine."""
 IMAGES = ROOT / "docs" / "images" / "speed"
 BEGIN, END = "<!-- speed: written by `make bench` -->", "<!-- speed ends -->"
 
 
 def pages() -> dict[Path, str]:
     """Each page that shows figures, with the section that the committed results give."""
-    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    results, *others = (
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in (RESULTS, *sorted(ELSEWHERE.glob("*.json")))
+    )
     return {
-        ROOT / "README.md": summary(results),
-        ROOT / "benchmarks" / "README.md": details(results),
+        ROOT / "README.md": summary(results, others),
+        ROOT / "benchmarks" / "README.md": details(results, others),
     }
 
 
@@ -49,28 +54,32 @@ def with_section(page: str, section: str) -> str:
     return f"{before}{BEGIN}\n\n{section}\n\n{END}{after}"
 
 
-def summary(results: Mapping[str, Any]) -> str:
-    """The table of README.md: every workload, training and inference, and geometric means."""
-    report = BenchReport.from_dict(results)
-    blocks = [_origin(report)]
-    for phase, measurements in report.phases().items():
-        training = phase == "training"
-        header = [phase, "fdl jit", "torch's better", "ratio", *(["x16"] if training else [])]
-        header += ["Flax NNX", "Flax Linen", *(["memory"] if training else [])]
-        lines = [[_name(m), *_summary_cells(m, phase)] for m in measurements]
-        blocks.append(_markdown(header, [*lines, _means(measurements, phase)]))
+def summary(results: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The table of README.md: every workload, training and inference, and geometric means.
+
+    Args:
+        results: of the machine that is shown.
+        others: other machines', of which the means are told.
+    """
+    blocks = [*_compared(BenchReport.from_dict(results))]
     blocks.append(
         "Times are ms a step or a batch. Ratios are fdl's over the other's, below 1 fdl is faster; "
         "x16 is that of 16 steps in one call, its mean that of the better of the two; "
         "memory is the peak of a training step over torch's, compilation apart. "
         "[Every variant, quartiles, compile times and scaling](benchmarks/README.md#figures)."
     )
+    blocks += [_told(BenchReport.from_dict(other)) for other in others]
     blocks.append("![fdl's step over the better torch's](docs/images/speed/ratios.png)")
     return "\n\n".join(blocks)
 
 
-def details(results: Mapping[str, Any]) -> str:
-    """The tables of benchmarks/README.md: all variants, ratios, scaling, overhead."""
+def details(results: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The tables of benchmarks/README.md: all variants, ratios, scaling, overhead, others' ratios.
+
+    Args:
+        results: of the machine that is shown.
+        others: other machines'.
+    """
     report = BenchReport.from_dict(results)
     blocks = [_origin(report)]
     for phase, measurements in report.phases().items():
@@ -95,7 +104,35 @@ def details(results: Mapping[str, Any]) -> str:
         blocks.append(_markdown(header, [*rows(found)]))
     if results.get("overhead"):
         blocks.append(_beside(Overhead(**results["overhead"])))
+    if others:
+        blocks.append("### On other machines")
+    for other in others:
+        blocks += _compared(BenchReport.from_dict(other))
     return "\n\n".join(block for block in blocks if block)
+
+
+def _compared(report: BenchReport) -> Iterator[str]:
+    """Where a report comes from, and for each phase a table of fdl's times over the others'."""
+    yield _origin(report)
+    for phase, measurements in report.phases().items():
+        training = phase == "training"
+        header = [phase, "fdl jit", "torch's better", "ratio", *(["x16"] if training else [])]
+        header += ["Flax NNX", "Flax Linen", *(["memory"] if training else [])]
+        lines = [[_name(m), *_summary_cells(m, phase)] for m in measurements]
+        yield _markdown(header, [*lines, _means(measurements, phase)])
+
+
+def _told(report: BenchReport) -> str:
+    """The geometric means of another machine, in a sentence."""
+    means = ", ".join(
+        f"{phase} **{_ratio(compared.geometric_mean([compared.ratios(m).torch for m in found]))}**"
+        for phase, found in report.phases().items()
+    )
+    where = report.environment
+    return (
+        f"On another machine, {where['cpu']}, {where['cores']} cores, the mean ratios are: {means} "
+        "([its tables](benchmarks/README.md#on-other-machines))."
+    )
 
 
 def _origin(report: BenchReport) -> str:

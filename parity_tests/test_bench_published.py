@@ -28,6 +28,7 @@ def published(small, monkeypatch, tmp_path):
     monkeypatch.setattr(suite, "workload", lambda name, **_: small._replace(name=name))
     monkeypatch.setattr(pages, "ROOT", tmp_path)
     monkeypatch.setattr(pages, "RESULTS", tmp_path / "benchmarks" / "results.json")
+    monkeypatch.setattr(pages, "ELSEWHERE", tmp_path / "benchmarks" / "elsewhere")
     monkeypatch.setattr(pages, "IMAGES", tmp_path / "docs")
     swept = scaling.Scaling("mlp: batch", [1, 2], {"jax jit": [1.0, 2.0]}, {"jax jit": 1.0})
     monkeypatch.setattr(scaling, "measure", lambda: [swept])
@@ -131,6 +132,26 @@ def test_pages_and_pictures_come_from_the_results(published):
         [*BRIEF, "--out", str(published / "runs"), "--only", "mlp", "--publish", "--no-beside"]
     )
     assert "mlp: batch" in (published / "benchmarks" / "README.md").read_text()
+
+
+def test_another_machines_results_are_kept_beside(published, monkeypatch):
+    options = [*BRIEF, "--out", str(published / "runs"), "--only", "mlp"]
+    command.main([*options, "--publish", "--no-beside"])
+    results = (published / "benchmarks" / "results.json").read_text()
+    before = [(published / name).read_text() for name in ("README.md", "benchmarks/README.md")]
+    elsewhere = {**suite.environment(), "cpu": "Other(R) CPU @ 2 GHz"}
+    monkeypatch.setattr(suite, "environment", lambda: elsewhere)
+    command.main([*options, "--elsewhere"])
+    assert (published / "benchmarks" / "results.json").read_text() == results
+    (kept,) = (published / "benchmarks" / "elsewhere").iterdir()
+    assert kept.name == "other-r-cpu-2-ghz.json"
+    after = [(published / name).read_text() for name in ("README.md", "benchmarks/README.md")]
+    told = r"\n\nOn another machine, Other\(R\) CPU.*training \*\*\d.*inference \*\*\d.*"
+    assert re.sub(told, "", after[0]) == before[0] != after[0]
+    shown, _, others = after[1].partition("\n\n### On other machines")
+    assert before[1].startswith(shown)
+    assert others.count("**geometric mean**") == 2
+    assert "Other(R) CPU @ 2 GHz, " in others
 
 
 def test_a_page_without_markers_is_refused():
