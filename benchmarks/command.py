@@ -99,17 +99,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="JSON",
         help="keep the other results of this file; without a name, of bench.json in --out",
     )
-    parser.add_argument("--publish", action="store_true", help="write results.json and the pages")
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument("--publish", action="store_true", help="write results.json and the pages")
     parser.add_argument(
         "--beside",
         action=argparse.BooleanOptionalAction,
         default=True,
         help="with --publish: measure scaling and overhead too",
     )
-    parser.add_argument(
+    ways.add_argument(
         "--elsewhere", action="store_true", help="publish beside the machine that is shown"
     )
-    parser.add_argument("--redraw", action="store_true", help="pages and pictures alone")
+    ways.add_argument("--redraw", action="store_true", help="pages and pictures alone")
     return parser
 
 

@@ -150,8 +150,16 @@ def test_another_machines_results_are_kept_beside(published, monkeypatch):
     assert re.sub(told, "", after[0]) == before[0] != after[0]
     shown, _, others = after[1].partition("\n\n### On other machines")
     assert before[1].startswith(shown)
-    assert others.count("**geometric mean**") == 2
+    means = re.findall(r"\| \*\*geometric mean\*\* \|  \|  \| (\*\*[\d.]+\*\*) ", others)
+    assert means == re.findall(r"(?:training|inference) (\*\*[\d.]+\*\*)", after[0])
+    assert len(means) == 2
     assert "Other(R) CPU @ 2 GHz, " in others
+
+
+def test_a_machine_is_shown_or_elsewhere(published, capsys):
+    with pytest.raises(SystemExit):
+        command.main(["--publish", "--elsewhere"])
+    assert "not allowed with argument --publish" in capsys.readouterr().err
 
 
 def test_a_page_without_markers_is_refused():

@@ -12,11 +12,12 @@ as networks have them, on two AVX-512 cores. There, of the library's, patches' a
 3x3 over 64 channels of 56x56 takes 4.0, 5.0 and 2.3 ms, its weights' gradient 7.1, 6.0 and 5.8;
 with a stride of 2, 2.1 and 2.0 ms, and the gradient 2.9 and 2.3.
 
-On Intel's cores Winograd's take 1.03 to 1.45 times oneDNN's time on these layers, so it is oneDNN's
-or, where filters are more than windows, a product of patches (0.45 to 0.56 of it for 512 filters of
-2x2 maps). XLA's loops for weights' gradients are slow there: oneDNN's take 0.25 of their time for
-AlexNet's first layer, 0.38 for ResNet's, 0.44 for 5x5 over 64 channels, and 0.54 of Winograd's for
-64 channels of sixteen 16x16 images; but 1.6 to 2.6 times Winograd's over more or fewer windows.
+On Intel's cores Winograd's take 1.1 to 1.5 times oneDNN's time on ResNet's layers and forward on
+AlexNet's (0.7 to 0.9 for the gradients of AlexNet's inputs), so it is oneDNN's or, where filters
+are more than windows, a product of patches (0.42 to 0.56 of it for 512 filters of 2x2 maps). XLA's
+loops for weights' gradients are slow there: oneDNN's take 0.25 of their time for AlexNet's first
+layer, 0.38 for ResNet's, 0.44 for 5x5 over 64 channels, and 0.54 of Winograd's for 64 channels of
+sixteen 16x16 images; but 1.2 to 2.6 times Winograd's over more or fewer windows or images.
 
 Strided windows of more than 9 taps give their inputs' gradient, which transposed convolutions
 compute, in phases: of the library's time 4x4 over 16 channels takes 0.31, over 64 channels 0.73,
