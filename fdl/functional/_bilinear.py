@@ -35,7 +35,8 @@ def primitive(
         name: what a jaxpr calls it.
         shape: of operands and options, the result's shape.
         library: computes it by XLA's own operation.
-        cpu: computes it on CPUs; its argument `onednn` says whether the program may call oneDNN.
+        cpu: computes it on CPUs, where shapes are numbers; its argument `onednn` says whether the
+            program may call oneDNN.
         together: computes many at once, whose first operands have one more axis in front and whose
             second is one; without it, or where both are many, the library does.
         static: names of the options.
@@ -54,7 +55,8 @@ def primitive(
         return operands[0].update(shape=shape(*operands, **options), weak_type=False)
 
     def lowered_for_cpu(context: Any, *operands: Any, **options: Any) -> Any:
-        function = partial(cpu, onednn=callable_in(context))
+        known = all(isinstance(n, int) for aval in context.avals_in for n in aval.shape)
+        function = partial(cpu, onednn=callable_in(context)) if known else library
         return mlir.lower_fun(function, multiple_results=False)(context, *operands, **options)
 
     def batched(operands: Any, axes: Any, **options: Any) -> tuple[jax.Array, int]:
