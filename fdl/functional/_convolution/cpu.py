@@ -12,12 +12,17 @@ as networks have them, on two AVX-512 cores. There, of the library's, patches' a
 3x3 over 64 channels of 56x56 takes 4.0, 5.0 and 2.3 ms, its weights' gradient 7.1, 6.0 and 5.8;
 with a stride of 2, 2.1 and 2.0 ms, and the gradient 2.9 and 2.3.
 
+The gradients of filters of more than 9 taps are oneDNN's: of the better of the library's and
+patches' time they take 0.49 for AlexNet's first layer, 0.54 for ResNet's, 0.77 for 5x5 over 64
+channels, 0.45 for 7x7 over 32, 0.91 for 4x4 over 256 with a stride of 2; in three of 21 shapes they
+take longer, 1.1 to 1.3 (patches as far apart as they are wide, 5x5 over 256 channels of 4x4).
+
 On Intel's cores Winograd's take 1.1 to 1.5 times oneDNN's time on ResNet's layers and forward on
 AlexNet's (0.7 to 0.9 for the gradients of AlexNet's inputs), so it is oneDNN's or, where filters
-are more than windows, a product of patches (0.42 to 0.56 of it for 512 filters of 2x2 maps). XLA's
-loops for weights' gradients are slow there: oneDNN's take 0.25 of their time for AlexNet's first
-layer, 0.38 for ResNet's, 0.44 for 5x5 over 64 channels, and 0.54 of Winograd's for 64 channels of
-sixteen 16x16 images; but 1.2 to 2.6 times Winograd's over more or fewer windows or images.
+are more than windows, a product of patches (0.42 to 0.56 of it for 512 filters of 2x2 maps).
+Weights' gradients by oneDNN take 0.25 to 0.44 of the time of XLA's loops for more than 9 taps, and
+0.54 of Winograd's for 64 channels of sixteen 16x16 images, but 1.2 to 2.6 times Winograd's over
+more or fewer windows or images.
 
 Strided windows of more than 9 taps give their inputs' gradient, which transposed convolutions
 compute, in phases: of the library's time 4x4 over 16 channels takes 0.31, over 64 channels 0.73,
@@ -172,13 +177,9 @@ def preferred(shapes: Shapes) -> str:
     """The fastest formulation, as far as shapes tell.
 
     Shorter floats than float32 are added up by the library, which keeps more digits meanwhile; and
-    Winograd's small loss of digits is for float32 alone. Where windows are few, some weights get no
-    gradient at all. Winograd's rounding leaves a little, by which Adam moves them: it took the
-    third loss of three of ten AlexNets 1.8e-4 off, products of patches that of none.
-
-    In float64, for which XLA has nothing but plain loops, patches take 0.4 to 1.35 times the
-    library's time, 0.8 times over seven layers; where programs are not optimised, comparing an
-    AlexNet with torch's takes 12 s instead of 38.
+    Winograd's small loss of digits is for float32 alone. In float64, for which XLA has nothing but
+    plain loops, patches take 0.4 to 1.35 times the library's time, 0.8 times over seven layers;
+    where programs are not optimised, comparing an AlexNet with torch's takes 12 s instead of 38.
     """
     digits = jnp.dtype(shapes.dtype).itemsize
     if digits < 4:
@@ -195,11 +196,10 @@ def preferred(shapes: Shapes) -> str:
     if possible("phases", shapes) and inside >= 16:
         return "phases"
     of_weight, quick = shapes.of == "weight", shapes.onednn  # so are products over many rows
-    sparse = of_weight and shapes.pixels < 2048
     enough = fewest >= (64 if of_weight and not quick else 32)
-    if enough and not sparse and possible("winograd", shapes):
+    if enough and possible("winograd", shapes):
         return "winograd"
-    if of_weight and not shapes.strided and (sparse or (1 - quick) < inside <= 32):
+    if of_weight and not shapes.strided and (1 - quick) < inside <= 32:
         return "patches"
     return "library"
 
@@ -209,13 +209,13 @@ def _suits_onednn(shapes: Shapes) -> bool:
 
     It is not where a product of all pixels does it, where Winograd's saves more than it costs, and
     where it would see three zeros for each number, as behind a stride of 2; nor on Intel's cores
-    where filters are more than windows. Weights' gradients it computes on those alone, of large
-    filters, and of smaller ones where many images have few windows.
+    where filters are more than windows. Weights' gradients it computes of large filters, and on
+    Intel's cores of smaller ones where many images have few windows.
     """
     taps = prod(shapes.kernel)
     if shapes.of == "weight":
         few = taps > 1 and not shapes.strided and 512 <= shapes.pixels <= 4096
-        return shapes.intel and (taps > 9 or (few and shapes.input[0] >= 16))
+        return taps > 9 or (shapes.intel and few and shapes.input[0] >= 16)
     if shapes.apart:
         return True
     if taps == 1 if not shapes.strided else shapes.of == "input":

@@ -23,6 +23,15 @@ FILTER = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 """The G of F(2, 3)."""
 OUTPUT = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
 """The A^T of F(2, 3)."""
+ROUNDING = 2
+"""Up to how many units in the last place of its terms a sum of products is taken for zero.
+
+Many weights of sparse images have no gradient at all: of three layers of AlexNet's 16 to 26 %. Of
+these Winograd's rounding leaves 13 to 20 % something, by which Adam moves them; beyond 2 units it
+is 0.04 to 0.05 %, and one in two million is lost that had a gradient. Of ten AlexNets, with weights
+a unit in the last place apart, the third loss is 1.8e-4 off in two without this, in none with 1 to
+4, and in all with 8, as small gradients that Adam does tell from zero are lost.
+"""
 
 Grid = list[list[jax.Array]]
 
@@ -49,14 +58,23 @@ def pull_input(
 def pull_weight(
     input: jax.Array, output: jax.Array, *, geometry: Geometry, kernel: Sequence[int]
 ) -> jax.Array:
-    """Correlates pixels with what their windows receive."""
+    """Correlates pixels with what their windows receive.
+
+    Weights whose pixels never meet anything get zero, not what rounding leaves of it.
+    """
     del kernel
     windows = output.shape[2:]
     pixels = _transformed(PIXELS, _tiles(input, windows, geometry.padding))
     received = _transformed(OUTPUT.T, _halves(output))
     products = _products(received, pixels, _product.pull_weight)
-    taps = _transformed(FILTER.T, products)
+    largest = _transformed(np.abs(FILTER.T), [[jnp.abs(x) for x in line] for line in products])
+    taps = _grid(_unless_rounding, _transformed(FILTER.T, products), largest)
     return jnp.stack([jnp.stack(line, -1) for line in taps], -2)
+
+
+def _unless_rounding(sum_: jax.Array, of_magnitudes: jax.Array) -> jax.Array:
+    """A sum, or zero where it is no larger than its terms' rounding may be."""
+    return jnp.where(jnp.abs(sum_) <= ROUNDING * jnp.finfo(sum_.dtype).eps * of_magnitudes, 0, sum_)
 
 
 def _tiles(images: jax.Array, outputs: Sequence[int], edges: Sequence[tuple[int, int]]) -> Grid:
@@ -99,10 +117,13 @@ def _combined(factors: np.ndarray, arrays: Sequence[jax.Array]) -> jax.Array:
 
 def _products(left: Grid, right: Grid, product: Callable[..., jax.Array]) -> Grid:
     """The products of 4x4 pairs of matrices."""
-    return [
-        [product(a, b) for a, b in zip(*lines, strict=True)]
-        for lines in zip(left, right, strict=True)
-    ]
+    return _grid(product, left, right)
+
+
+def _grid(function: Callable[..., jax.Array], left: Grid, right: Grid) -> Grid:
+    """A function of each pair of arrays."""
+    pairs = zip(left, right, strict=True)
+    return [[function(a, b) for a, b in zip(*lines, strict=True)] for lines in pairs]
 
 
 def _assembled(products: Grid, number: int, size: Sequence[int]) -> jax.Array:
