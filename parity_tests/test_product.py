@@ -15,7 +15,6 @@ from nearness import assert_near, check
 
 import fdl.functional as F
 from fdl.functional import _onednn, _product
-from fdl.functional._convolution import cpu
 from fdl.functional._formulations import FAMILIES, forced
 
 SHAPES = [((5, 3), (4, 3)), ((2, 5, 3), (4, 3)), ((3,), (4, 3)), ((0, 3), (4, 3)), ((2, 1), (1, 1))]
@@ -117,24 +116,6 @@ def test_programs_call_onednn_unless_others_may_read_them():
         exported = jax.export.export(step)(*arguments).mlir_module()
     assert CALLS not in exported
     assert exported.count("stablehlo.dot_general") == 3
-
-
-@pytest.mark.parametrize("intel", [False, True])
-@pytest.mark.parametrize(
-    ("function", "row", "weight"),
-    [(loss, (3,), (4, 3)), (image_loss, (4, 5, 5), (4, 4, 3, 3))],
-    ids=["product", "convolution"],
-)
-def test_programs_for_any_batch(function, row, weight, intel, monkeypatch):
-    for module in (_product, cpu):
-        monkeypatch.setattr(module, "is_intel", lambda: intel)
-    (batch,) = jax.export.symbolic_shape("batch")
-    gradients = jax.jit(lambda x, w: jax.grad(function, (0, 1))(x, w))
-    arguments = [jax.ShapeDtypeStruct(shape, np.float32) for shape in ((batch, *row), weight)]
-    program = jax.export.export(gradients, platforms=["cpu"])(*arguments)
-    for rows in (1, 6):
-        x, w = single(*normal((rows, *row), weight))
-        jax.tree.map(assert_near, program.call(x, w), gradients(x, w))
 
 
 @here

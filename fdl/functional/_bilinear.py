@@ -15,6 +15,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 from jax.sharding import AxisType
 
+from fdl.functional._formulations import is_known
 from fdl.functional._onednn import callable_in
 
 Map = Callable[..., jax.Array]
@@ -55,7 +56,7 @@ def primitive(
         return operands[0].update(shape=shape(*operands, **options), weak_type=False)
 
     def lowered_for_cpu(context: Any, *operands: Any, **options: Any) -> Any:
-        known = all(isinstance(n, int) for aval in context.avals_in for n in aval.shape)
+        known = all(is_known(aval.shape) for aval in context.avals_in)
         function = partial(cpu, onednn=callable_in(context)) if known else library
         return mlir.lower_fun(function, multiple_results=False)(context, *operands, **options)
 

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fdl.functional._formulations import is_known
+
 _SMALL = 4096
 """Below this number of elements XLA's CPU compiler sums one after another, above it as a tree.
 
@@ -30,6 +32,8 @@ def in_stages(parameter: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         The parameter, with the last of several axes to repeat as long as in `shape`; behind a
         barrier, as XLA would make one sum of two.
     """
+    if not is_known(shape):
+        return parameter
     own = (1,) * (len(shape) - parameter.ndim) + parameter.shape
     repeated = [axis for axis, length in enumerate(own) if length == 1 < shape[axis]]
     if len(repeated) < 2 or math.prod(shape) >= _SMALL:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fdl.functional._bilinear import says_more
-from fdl.functional._formulations import by_platform, forced_of
+from fdl.functional._formulations import by_platform, forced_of, is_known
 
 CHAINS = 2
 """Parts of a batch."""
@@ -49,7 +49,8 @@ def scan(
         The last carry, the outputs ``(L, N, ...)``, and what is kept.
     """
     arrays = jax.tree.leaves((init, steps))
-    possible = len(arrays[0]) >= CHAINS and not any(map(says_more, arrays))
+    first = arrays[0].shape
+    possible = is_known(first) and first[0] >= CHAINS and not any(map(says_more, arrays))
     chains = possible and (split or forced_of("recurrence") == "chains")
     if chains and len(kept) == 1:
         kept = _parts(kept[0], axis=1)

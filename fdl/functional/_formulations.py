@@ -6,7 +6,7 @@ lowered, and shapes decide among the formulations for a CPU, so layers and model
 either. Tests force each formulation in turn.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,6 +54,11 @@ def forced(formulations: Mapping[str, str | None]) -> Generator[None]:
 def forced_of(family: str) -> str | None:
     """The formulation that is forced on a family, if any."""
     return _forced.get(family)
+
+
+def is_known(shape: Sequence[Any]) -> bool:
+    """Whether a shape is all numbers, as it is not in a program for a batch of any size."""
+    return all(isinstance(length, int) for length in shape)
 
 
 def apart(function: Callable[..., Any], *args: Any, never: Callable[..., Any] | None = None) -> Any:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from fdl._checks import check_axis, check_ndim
+from fdl.functional._formulations import is_known
 from fdl.functional._losses import check_classes, check_shape, reduced, summed, weights_of
 from fdl.functional.classification import check_smoothing, cross_entropy
 from fdl.functional.linear import linear
@@ -82,7 +83,8 @@ def linear_cross_entropy(
 
 def _is_chunked(input, target, outputs, label_smoothing):
     integers = jnp.issubdtype(target.dtype, jnp.integer)
-    return input.ndim == 2 and len(input) and integers and not outputs and not label_smoothing
+    rows = input.ndim == 2 and is_known(input.shape) and len(input)
+    return rows and integers and not outputs and not label_smoothing
 
 
 def _by_chunks(rows, input, target, linear_weight, linear_bias, *, weight, ignore_index, reduction):
