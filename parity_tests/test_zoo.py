@@ -158,7 +158,7 @@ def test_protocol(case):
 
 
 @every_factory
-def test_training_step_lowers_for_cuda_and_tpu(case):
+def test_training_step_lowers_for_any_platform_and_batch(case):
     model = case.model()
     loss = case.loss[1] if isinstance(case.loss, tuple) else getattr(fdl.functional, case.loss)
     optimizer = fdl.optim.adamw()
@@ -167,8 +167,11 @@ def test_training_step_lowers_for_cuda_and_tpu(case):
     state = jax.eval_shape(
         lambda key: fdl.train.init_state(*model.init(key), optimizer, key=key), key
     )
+    (rows,) = export.symbolic_shape("rows")
     target = jnp.asarray(*cast(case.batch[-1:], "float32"))
-    exported = export.export(step, platforms=["cuda", "tpu"])(
-        state, (*inputs_of(case, "float32"), target)
+    batch = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype),
+        (*inputs_of(case, "float32"), target),
     )
-    assert exported.platforms == ("cuda", "tpu")
+    exported = export.export(step, platforms=["cpu", "cuda", "tpu"])(state, batch)
+    assert exported.platforms == ("cpu", "cuda", "tpu")

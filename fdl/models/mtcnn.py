@@ -100,7 +100,7 @@ class ONet(nn.Module):
 
 def _flattened(maps: jax.Array) -> jax.Array:
     """Features in the order (W, H, C), which the published weights of dense layers are for."""
-    return maps.transpose(0, 3, 2, 1).reshape(len(maps), -1)
+    return maps.transpose(0, 3, 2, 1).reshape(maps.shape[0], -1)
 
 
 def pnet() -> Model:

@@ -188,7 +188,7 @@ def elbo(
     """
 
     def negative_bound(output: VariationalOutput, input: jax.Array) -> jax.Array:
-        reconstruction = loss(output.reconstruction, input, reduction="sum") / len(input)
+        reconstruction = loss(output.reconstruction, input, reduction="sum") / input.shape[0]
         return reconstruction + beta * output.kl.mean()
 
     return negative_bound

@@ -121,7 +121,7 @@ def negative_sampling_loss(
     Torch: ``-(F.logsigmoid(positive) + F.logsigmoid(-negative).sum(1)).mean()``, or
     ``F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / N``.
     """
-    return F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(logits)
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / logits.shape[0]
 
 
 def negative_sampling(
@@ -159,7 +159,7 @@ def negative_sampling(
 
     def loss_fn(params, buffers, batch, *, train, key):
         given, neighbour = batch
-        shape = len(neighbour), negatives
+        shape = neighbour.shape[0], negatives
         draw_key = jax.random.key(0) if key is None else key
         drawn = jax.random.choice(draw_key, len(probabilities), shape, p=probabilities)
         candidates = jnp.concatenate([neighbour[:, None], drawn.astype(neighbour.dtype)], axis=1)
