@@ -69,9 +69,8 @@ class Gate:
         are a unit in the last place apart, as often as :data:`fdl.parity.TOLERANCE` says: deep
         networks with batch norm magnify rounding by luck. Then the variant is, twice, and the
         median of its errors counts: where one gradient is next to nothing, AdamW moves its weight
-        up or down by luck, which takes AlexNet's third loss 1.8e-4 off from one of ten draws of
-        weights. Flax's variants may also agree with a float64 run of torch whose learning rates
-        are off as far as Optax's are.
+        up or down by luck, which can take AlexNet's third loss 1.8e-4 off. Flax's variants may also
+        agree with a float64 run of torch whose learning rates are off as far as Optax's are.
 
         Args:
             variant: how an error calls it.

@@ -30,7 +30,7 @@ def in_stages(parameter: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
     Returns:
         The parameter, with the last of several axes to repeat as long as in `shape`; behind a
-        barrier, as XLA would make one sum of two.
+        barrier, as XLA would make one sum of two. As it is for a batch of any size.
     """
     if not is_known(shape):
         return parameter

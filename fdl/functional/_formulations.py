@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.export import is_symbolic_dim
 
 FAMILIES = {
     "convolution": ("library", "patches", "winograd", "taps", "onednn", "phases"),
@@ -58,7 +59,7 @@ def forced_of(family: str) -> str | None:
 
 def is_known(shape: Sequence[Any]) -> bool:
     """Whether a shape is all numbers, as it is not in a program for a batch of any size."""
-    return all(isinstance(length, int) for length in shape)
+    return not any(map(is_symbolic_dim, shape))
 
 
 def apart(function: Callable[..., Any], *args: Any, never: Callable[..., Any] | None = None) -> Any:

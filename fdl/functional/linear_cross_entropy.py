@@ -55,7 +55,7 @@ def linear_cross_entropy(
         label_smoothing: share of each target that all classes divide, from 0 to 1.
         options: take the rows in chunks, whose logits are computed anew for the gradient instead of
             kept: for many classes and much memory. Chunks are taken for class indices ``(N,)``
-            without smoothing, else all rows at once.
+            without smoothing, N known, else all rows at once.
 
     Returns:
         A scalar, or with ``"none"`` a tensor of the targets' shape.

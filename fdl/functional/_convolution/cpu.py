@@ -14,7 +14,7 @@ with a stride of 2, 2.1 and 2.0 ms, and the gradient 2.9 and 2.3.
 
 The gradients of filters of more than 9 taps are oneDNN's: of the better of the library's and
 patches' time they take 0.49 for AlexNet's first layer, 0.54 for ResNet's, 0.77 for 5x5 over 64
-channels, 0.45 for 7x7 over 32, 0.91 for 4x4 over 256 with a stride of 2; in three of 21 shapes they
+channels, 0.45 for 7x7 over 32, 0.91 for 4x4 over 256 with a stride of 2; in three of 19 shapes they
 take longer, 1.1 to 1.3 (patches as far apart as they are wide, 5x5 over 256 channels of 4x4).
 
 On Intel's cores Winograd's take 1.1 to 1.5 times oneDNN's time on ResNet's layers and forward on

@@ -28,7 +28,7 @@ ROUNDING = 2
 
 Many weights of sparse images have no gradient at all: of three layers of AlexNet's 16 to 26 %. Of
 these Winograd's rounding leaves 13 to 20 % something, by which Adam moves them; beyond 2 units it
-is 0.04 to 0.05 %, and one in two million is lost that had a gradient. Of ten AlexNets, with weights
+is 0.04 to 0.05 %, and one in 1.7 million is lost that had a gradient. Of ten AlexNets, with weights
 a unit in the last place apart, the third loss is 1.8e-4 off in two without this, in none with 1 to
 4, and in all with 8, as small gradients that Adam does tell from zero are lost.
 """
@@ -41,7 +41,7 @@ def correlate(input: jax.Array, weight: jax.Array, *, geometry: Geometry) -> jax
     windows = geometry.windows(input.shape[2:], (3, 3))
     pixels = _transformed(PIXELS, _tiles(input, windows, geometry.padding))
     filters = _transformed(FILTER, _corners(weight))
-    return _assembled(_products(pixels, filters, _product.project), len(input), windows)
+    return _assembled(_paired(_product.project, pixels, filters), len(input), windows)
 
 
 def pull_input(
@@ -52,7 +52,7 @@ def pull_input(
     edges = tuple((2 - low, n + low - w) for n, w, (low, _) in axes)
     pixels = _transformed(PIXELS, _tiles(output, size, edges))
     filters = _transformed(FILTER, _corners(jnp.flip(weight, (2, 3))))
-    return _assembled(_products(pixels, filters, _product.pull_input), len(output), size)
+    return _assembled(_paired(_product.pull_input, pixels, filters), len(output), size)
 
 
 def pull_weight(
@@ -66,9 +66,9 @@ def pull_weight(
     windows = output.shape[2:]
     pixels = _transformed(PIXELS, _tiles(input, windows, geometry.padding))
     received = _transformed(OUTPUT.T, _halves(output))
-    products = _products(received, pixels, _product.pull_weight)
+    products = _paired(_product.pull_weight, received, pixels)
     largest = _transformed(np.abs(FILTER.T), [[jnp.abs(x) for x in line] for line in products])
-    taps = _grid(_unless_rounding, _transformed(FILTER.T, products), largest)
+    taps = _paired(_unless_rounding, _transformed(FILTER.T, products), largest)
     return jnp.stack([jnp.stack(line, -1) for line in taps], -2)
 
 
@@ -115,12 +115,7 @@ def _combined(factors: np.ndarray, arrays: Sequence[jax.Array]) -> jax.Array:
     return total(x if f == 1 else -x if f == -1 else f * x for f, x in terms)
 
 
-def _products(left: Grid, right: Grid, product: Callable[..., jax.Array]) -> Grid:
-    """The products of 4x4 pairs of matrices."""
-    return _grid(product, left, right)
-
-
-def _grid(function: Callable[..., jax.Array], left: Grid, right: Grid) -> Grid:
+def _paired(function: Callable[..., jax.Array], left: Grid, right: Grid) -> Grid:
     """A function of each pair of arrays."""
     pairs = zip(left, right, strict=True)
     return [[function(a, b) for a, b in zip(*lines, strict=True)] for lines in pairs]
