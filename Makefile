@@ -21,10 +21,10 @@ formulations: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --formulation=convolution=library --formulation=max_pool=library \
 		--formulation=update=library --formulation=product=library \
 		--formulation=recurrence=library
-	for name in patches winograd taps onednn phases; do \
-		$(BIN)/python -m pytest -n 2 --formulation=convolution=$$name --formulation=max_pool=slices \
-			--formulation=update=rows --formulation=product=onednn \
-			--formulation=recurrence=chains || exit 1; \
+	for pair in patches:turned winograd:onednn taps:turned onednn:onednn phases:turned; do \
+		$(BIN)/python -m pytest -n 2 --formulation=convolution=$${pair%:*} \
+			--formulation=max_pool=slices --formulation=update=rows \
+			--formulation=product=$${pair#*:} --formulation=recurrence=chains || exit 1; \
 	done
 
 lint: $(INSTALLED)

@@ -240,6 +240,20 @@ def test_weights_without_a_gradient_get_none(formulation):
     assert (found[:, :, 2] != 0).mean() <= rounded
 
 
+@every_formulation
+@pytest.mark.usefixtures("x64")
+def test_windows_that_see_one_pixel_tie(name):
+    """Two of four see one pixel in their lowest right corner, as beside a slanted stroke."""
+    x, w = np.zeros((1, 1, 4, 4)), normal((8, 1, 3, 3))[0]
+    x[..., 2, 3] = x[..., 3, 2] = 0.3
+
+    def torch_function(x, w):
+        return torch.nn.functional.max_pool2d(torch.nn.functional.conv2d(x, w), 2)
+
+    with forced({"convolution": name}):
+        check(torch_function, lambda x, w: F.max_pool2d(F.conv2d(x, w), 2), x, w)
+
+
 @pytest.mark.parametrize("is_intel", [False, True])
 def test_the_processor_decides(is_intel, monkeypatch):
     monkeypatch.setattr(cpu, "is_intel", lambda: is_intel)
@@ -271,4 +285,5 @@ def test_a_forced_formulation_is_used_where_it_can_be():
         assert chosen(shapes((2, 3, 5, 5), (4, 3, 3, 3), dtype=np.float64)) == "winograd"
         assert chosen(shapes((2, 3, 5, 5), (4, 3, 3, 3), stride=2)) == "library"
         assert not possible("winograd", shapes((2, 3, 5, 5), (4, 3, 2, 2)))
+        assert not possible("winograd", shapes((2, 1, 5, 5), (4, 1, 3, 3)))
     assert preferred(shapes((2, 3, 5, 5), (4, 3, 3, 3))) == "library"

@@ -107,6 +107,24 @@ def test_rows_and_the_processor_decide(intel, rows, weight, calls, monkeypatch):
         assert step.lower(*arguments).as_text().count(CALLS) == calls
 
 
+@pytest.mark.parametrize(
+    ("rows", "inside", "dtype", "turned"),
+    [
+        (2, 512, np.float32, True),
+        (32, 512, np.float32, True),
+        (8, 512, np.float64, True),
+        (1, 512, np.float32, False),
+        (33, 512, np.float32, False),
+        (32, 511, np.float32, False),
+    ],
+)
+def test_few_rows_are_multiplied_from_the_other_side(rows, inside, dtype, turned):
+    with jax.enable_x64(True), forced({"product": None}):
+        x, w = (jax.ShapeDtypeStruct((n, inside), dtype) for n in (rows, 3))
+        program = jax.jit(F.linear).trace(x, w).lower(lowering_platforms=("cpu",)).as_text()
+    assert (f"tensor<3x{rows}x" in program) is turned
+
+
 @here
 def test_programs_call_onednn_unless_others_may_read_them():
     step = jax.jit(jax.grad(loss, (0, 1)))

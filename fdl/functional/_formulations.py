@@ -18,7 +18,7 @@ from jax.export import is_symbolic_dim
 FAMILIES = {
     "convolution": ("library", "patches", "winograd", "taps", "onednn", "phases"),
     "max_pool": ("library", "slices"),
-    "product": ("library", "onednn"),
+    "product": ("library", "onednn", "turned"),
     "recurrence": ("library", "chains"),
     "update": ("library", "rows"),
 }

@@ -144,7 +144,12 @@ def chosen(shapes: Shapes) -> str:
 
 
 def possible(name: str, shapes: Shapes) -> bool:
-    """Whether a formulation can compute some shapes; the library can compute all."""
+    """Whether a formulation can compute some shapes; the library can compute all.
+
+    Winograd's is kept from single channels, as of scanned digits: neighbouring windows often see
+    one and the same lone pixel there. Their sums tie, and the maximum is the first of them, but
+    Winograd's rounding would tell them apart.
+    """
     geometry = shapes.geometry
     if 0 in (*shapes.input, *shapes.weight, shapes.pixels):
         return name == "library"
@@ -157,7 +162,7 @@ def possible(name: str, shapes: Shapes) -> bool:
         return shapes.of == "input" and shapes.strided
     if name == "winograd":
         plain = geometry._replace(padding=()) == Geometry((1, 1), (), (1, 1))
-        return plain and shapes.kernel == (3, 3)
+        return plain and shapes.kernel == (3, 3) and min(shapes.weight[:2]) > 1
     return name == "library" or geometry.groups == 1
 
 
