@@ -28,6 +28,7 @@ def primitive(
     library: Map,
     cpu: Map,
     together: Map | None = None,
+    paired: Map | None = None,
     static: tuple[str, ...] = (),
 ) -> Any:
     """Makes the primitive of one map of two arrays, without its derivatives.
@@ -39,7 +40,9 @@ def primitive(
         cpu: computes it on CPUs, where shapes are numbers; its argument `onednn` says whether the
             program may call oneDNN.
         together: computes many at once, whose first operands have one more axis in front and whose
-            second is one; without it, or where both are many, the library does.
+            second is one; without it the library does.
+        paired: computes many at once, both of whose operands have one more axis in front; without
+            it the library does.
         static: names of the options.
 
     Returns:
@@ -64,6 +67,9 @@ def primitive(
         first, second = operands
         if together is not None and axes[1] is None:
             return together(jax.numpy.moveaxis(first, axes[0], 0), second, **options), 0
+        if paired is not None and None not in axes:
+            operands = map(jax.numpy.moveaxis, operands, axes, (0, 0))
+            return paired(*operands, **options), 0
         return jax.vmap(partial(library, **options), axes)(first, second), 0
 
     made.def_impl(evaluate)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from fdl._checks import check_axis, check_ndim, check_same_dtype
+from fdl.functional import _product
 from fdl.functional.attention import additive, scaled_dot_product_attention
 from fdl.functional.dropout import dropout
 from fdl.functional.linear import linear
@@ -95,11 +96,11 @@ def multihead_attention(
     q, k, v = (_heads(x, num_heads) for x in (q, k, v))
     attention = None
     if need_weights:
-        scores = jnp.matmul(q / math.sqrt(q.shape[-1]), jnp.swapaxes(k, -2, -1))
+        scores = _product.project(q / math.sqrt(q.shape[-1]), k)
         attention = jax.nn.softmax(scores if mask is None else scores + mask, axis=-1)
         flat = attention.reshape(query.shape[0] * num_heads, *attention.shape[2:])
         attention = dropout(flat, dropout_p, key=dropout_key).reshape(attention.shape)
-        output = jnp.matmul(attention, v)
+        output = _product.pull_input(attention, v)
     else:
         mask = None if is_causal else mask
         output = scaled_dot_product_attention(

@@ -90,9 +90,10 @@ def convolution(
 
 
 def product(left: jax.Array, right: jax.Array, *, turned: tuple[bool, bool]) -> jax.Array:
-    """Multiplies two matrices, each of which may be turned first."""
+    """Multiplies two matrices, or as many with as many, each of which may be turned first."""
     described = {"transpose_a": turned[0], "transpose_b": turned[1]}
-    shape = left.shape[1 if turned[0] else 0], right.shape[0 if turned[1] else 1]
+    across = left.shape[-1 if turned[0] else -2], right.shape[-2 if turned[1] else -1]
+    shape = *left.shape[:-2], *across
     return _call("matmul", {"onednn_matmul_config": described}, shape, left, right)
 
 

@@ -15,6 +15,7 @@ step at 1024 rows, 0.97 of BERT's), and for few rows with a large weight, which 
 call: eight rows with AlexNet's 4096 x 9216 take 8.7 ms instead of 24.
 """
 
+from collections.abc import Callable
 from math import prod
 
 import jax
@@ -28,31 +29,41 @@ from fdl.functional._formulations import forced_of
 
 
 def project(input: jax.Array, weight: jax.Array) -> jax.Array:
-    r""":math:`y = x W^\top`: ``(*batch, I)`` and ``(O, I)`` to ``(*batch, O)``."""
+    r""":math:`y = x W^\top`: ``(*shared, *rows, I)`` and ``(*shared, O, I)`` to ``(..., O)``."""
     return _bilinear.bound(_PROJECT, _project, input, weight)
 
 
 def pull_input(output: jax.Array, weight: jax.Array) -> jax.Array:
-    r"""Pulls a cotangent back: ``(*batch, O)`` and ``(O, I)`` to ``(*batch, I)``."""
+    r"""Pulls back: ``(*shared, *rows, O)`` and ``(*shared, O, I)`` to ``(*shared, *rows, I)``."""
     return _bilinear.bound(_PULL_INPUT, _pull_input, output, weight)
 
 
-def pull_weight(output: jax.Array, input: jax.Array) -> jax.Array:
-    r"""Pulls a cotangent back: ``(*batch, O)`` and ``(*batch, I)`` to ``(O, I)``."""
-    return _bilinear.bound(_PULL_WEIGHT, _pull_weight, output, input)
+def pull_weight(output: jax.Array, input: jax.Array, *, shared: int = 0) -> jax.Array:
+    r"""Pulls back: ``(*shared, *rows, O)`` and ``(*shared, *rows, I)`` to ``(*shared, O, I)``.
+
+    Args:
+        output: a cotangent.
+        input: what was projected.
+        shared: how many axes in front are shared, as by heads with a weight each.
+    """
+    return _bilinear.bound(_PULL_WEIGHT, _pull_weight, output, input, shared=shared)
 
 
 def _project(input: jax.Array, weight: jax.Array) -> jax.Array:
-    return lax.dot_general(input, weight, (((input.ndim - 1,), (1,)), ((), ())))
+    shared = tuple(range(weight.ndim - 2))
+    axes = (input.ndim - 1,), (weight.ndim - 1,)
+    return lax.dot_general(input, weight, (axes, (shared, shared)))
 
 
 def _pull_input(output: jax.Array, weight: jax.Array) -> jax.Array:
-    return lax.dot_general(output, weight, (((output.ndim - 1,), (0,)), ((), ())))
+    shared = tuple(range(weight.ndim - 2))
+    axes = (output.ndim - 1,), (weight.ndim - 2,)
+    return lax.dot_general(output, weight, (axes, (shared, shared)))
 
 
-def _pull_weight(output: jax.Array, input: jax.Array) -> jax.Array:
-    batch = tuple(range(input.ndim - 1))
-    return lax.dot_general(output, input, ((batch, batch), ((), ())))
+def _pull_weight(output: jax.Array, input: jax.Array, *, shared: int) -> jax.Array:
+    rows, lead = tuple(range(shared, input.ndim - 1)), tuple(range(shared))
+    return lax.dot_general(output, input, ((rows, rows), (lead, lead)))
 
 
 def _calls_onednn(*operands: jax.Array, possible: bool, preferred: bool) -> bool:
@@ -66,34 +77,47 @@ def _few(input: jax.Array) -> bool:
     return 2 <= prod(input.shape[:-1]) <= 32
 
 
-def _flat(input: jax.Array, weight: jax.Array) -> bool:
-    """Whether few rows meet so large a weight that oneDNN is faster on Intel's cores."""
-    return is_intel() and _few(input) and weight.size >= 2**21
+def _suits(input: jax.Array, weight: jax.Array) -> bool:
+    """Whether oneDNN is faster with rows.
+
+    With a weight for all it is on Intel's cores, if rows are few and the weight is large.
+    """
+    if weight.ndim == 2:
+        return is_intel() and _few(input) and weight.size >= 2**21
+    *shared, long, _ = weight.shape
+    number = prod(input.shape[len(shared) : -1])
+    return prod(shared) > 1 and number >= 16 and max(number, long) <= 512
 
 
-def _turns(input: jax.Array) -> bool:
-    forced = forced_of("product")
-    return _few(input) and input.shape[-1] >= 512 if forced is None else forced == "turned"
-
-
-def _tall(output: jax.Array, input: jax.Array) -> bool:
-    """Whether rows are many beside the numbers in one."""
+def _suits_gradient(output: jax.Array, input: jax.Array, shared: int) -> bool:
+    """Whether oneDNN is faster with a weight's gradient: with rows many beside what is in one."""
+    if shared:
+        return prod(input.shape[:shared]) > 1
     least = 1 if is_intel() else 2
     return prod(input.shape[:-1]) >= least * max(output.shape[-1], input.shape[-1])
 
 
-def _rows(array: jax.Array) -> jax.Array:
-    return array.reshape(prod(array.shape[:-1]), array.shape[-1])
+def _turns(input: jax.Array, weight: jax.Array) -> bool:
+    forced = forced_of("product")
+    wanted = _few(input) and input.shape[-1] >= 512 if forced is None else forced == "turned"
+    return wanted and weight.ndim == 2
+
+
+def _rows(array: jax.Array, shared: int) -> jax.Array:
+    """``(rows, numbers)``, behind one axis of what is shared if anything is."""
+    lead = (prod(array.shape[:shared]),) if shared else ()
+    return array.reshape(*lead, prod(array.shape[shared:-1]), array.shape[-1])
 
 
 def _project_on_cpu(input: jax.Array, weight: jax.Array, *, onednn: bool) -> jax.Array:
-    if _calls_onednn(input, weight, possible=onednn, preferred=_flat(input, weight)):
-        found = _onednn.product(_rows(input), weight, turned=(False, True))
-    elif _turns(input):
-        found = _turned(_rows(input), weight)
+    if _calls_onednn(input, weight, possible=onednn, preferred=_suits(input, weight)):
+        operands = (_rows(x, weight.ndim - 2) for x in (input, weight))
+        found = _onednn.product(*operands, turned=(False, True))
+    elif _turns(input, weight):
+        found = _turned(_rows(input, 0), weight)
     else:
         return _project(input, weight)
-    return found.reshape(*input.shape[:-1], weight.shape[0])
+    return found.reshape(*input.shape[:-1], weight.shape[-2])
 
 
 def _turned(rows: jax.Array, weight: jax.Array) -> jax.Array:
@@ -102,52 +126,72 @@ def _turned(rows: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def _pull_input_on_cpu(output: jax.Array, weight: jax.Array, *, onednn: bool) -> jax.Array:
-    if not _calls_onednn(output, weight, possible=onednn, preferred=_flat(output, weight)):
+    if not _calls_onednn(output, weight, possible=onednn, preferred=_suits(output, weight)):
         return _pull_input(output, weight)
-    found = _onednn.product(_rows(output), weight, turned=(False, False))
-    return found.reshape(*output.shape[:-1], -1)
+    operands = (_rows(x, weight.ndim - 2) for x in (output, weight))
+    found = _onednn.product(*operands, turned=(False, False))
+    return found.reshape(*output.shape[:-1], weight.shape[-1])
 
 
-def _pull_weight_on_cpu(output: jax.Array, input: jax.Array, *, onednn: bool) -> jax.Array:
-    if not _calls_onednn(output, input, possible=onednn, preferred=_tall(output, input)):
-        return _pull_weight(output, input)
-    return _onednn.product(_rows(output), _rows(input), turned=(True, False))
+def _pull_weight_on_cpu(
+    output: jax.Array, input: jax.Array, *, shared: int, onednn: bool
+) -> jax.Array:
+    preferred = _suits_gradient(output, input, shared)
+    if not _calls_onednn(output, input, possible=onednn, preferred=preferred):
+        return _pull_weight(output, input, shared=shared)
+    operands = (_rows(x, shared) for x in (output, input))
+    found = _onednn.product(*operands, turned=(True, False))
+    return found.reshape(*input.shape[:shared], output.shape[-1], input.shape[-1])
+
+
+def _together(function: Callable[[jax.Array, jax.Array], jax.Array]) -> Callable[..., jax.Array]:
+    """With one more axis of rows in front of the first operand."""
+
+    def together(rows: jax.Array, weight: jax.Array) -> jax.Array:
+        place = weight.ndim - 2
+        return jnp.moveaxis(function(jnp.moveaxis(rows, 0, place), weight), place, 0)
+
+    return together
 
 
 _PROJECT = _bilinear.primitive(
     "fdl_project",
-    lambda x, w: (*x.shape[:-1], w.shape[0]),
+    lambda x, w: (*x.shape[:-1], w.shape[-2]),
     library=_project,
     cpu=_project_on_cpu,
-    together=project,
+    together=_together(project),
+    paired=project,
 )
 _PULL_INPUT = _bilinear.primitive(
     "fdl_pull_rows",
-    lambda y, w: (*y.shape[:-1], w.shape[1]),
+    lambda y, w: (*y.shape[:-1], w.shape[-1]),
     library=_pull_input,
     cpu=_pull_input_on_cpu,
-    together=pull_input,
+    together=_together(pull_input),
+    paired=pull_input,
 )
 _PULL_WEIGHT = _bilinear.primitive(
     "fdl_pull_matrix",
-    lambda y, x: (y.shape[-1], x.shape[-1]),
+    lambda y, x, shared: (*y.shape[:shared], y.shape[-1], x.shape[-1]),
     library=_pull_weight,
     cpu=_pull_weight_on_cpu,
+    paired=lambda y, x, shared: pull_weight(y, x, shared=shared + 1),
+    static=("shared",),
 )
 
 
 ad.defbilinear(
     _PROJECT,
     lambda ct, x, w: pull_input(ct, w),
-    lambda ct, x, w: pull_weight(ct, x),
+    lambda ct, x, w: pull_weight(ct, x, shared=w.aval.ndim - 2),
 )
 ad.defbilinear(
     _PULL_INPUT,
     lambda ct, y, w: project(ct, w),
-    lambda ct, y, w: pull_weight(y, ct),
+    lambda ct, y, w: pull_weight(y, ct, shared=w.aval.ndim - 2),
 )
 ad.defbilinear(
     _PULL_WEIGHT,
-    lambda ct, y, x: project(x, ct),
-    lambda ct, y, x: pull_input(y, ct),
+    lambda ct, y, x, shared: project(x, ct),
+    lambda ct, y, x, shared: pull_input(y, ct),
 )

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from fdl._checks import check_axis, check_same_dtype
+from fdl.functional import _product
 from fdl.functional.dropout import dropout
 
 _NAME = "scaled_dot_product_attention"
@@ -71,7 +72,7 @@ def scaled_dot_product_attention(
         key, value = (_heads_of(query, x, name) for x, name in ((key, "key"), (value, "value")))
     if scale is None:
         scale = 1 / math.sqrt(max(1, query.shape[-1]))
-    scores = _product(query, jnp.swapaxes(key, -2, -1), "key") * scale
+    scores = _each(_product.project, query, key, "key") * scale
     if is_causal:
         if attn_mask is not None:
             raise ValueError(
@@ -82,7 +83,7 @@ def scaled_dot_product_attention(
     if attn_mask is not None:
         scores = _masked(scores, attn_mask)
     weights = dropout(_safe_softmax(scores), dropout_p, key=dropout_key)
-    return _product(weights, value, "value")
+    return _each(_product.pull_input, weights, value, "value")
 
 
 def additive(function: str, name: str, mask: jax.Array, dtype: jnp.dtype, *, blocked: bool):
@@ -101,11 +102,20 @@ def additive(function: str, name: str, mask: jax.Array, dtype: jnp.dtype, *, blo
     return mask.astype(dtype)
 
 
+@jax.custom_jvp
 def _safe_softmax(scores):
-    """Softmax over the last axis, zero where every score is -inf."""
-    dead = jnp.all(scores == -math.inf, axis=-1, keepdims=True)
-    weights = jax.nn.softmax(jnp.where(dead, jnp.zeros_like(scores), scores), axis=-1)
-    return jnp.where(dead, jnp.zeros_like(weights), weights)
+    """Softmax over the last axis, zero where every score is -inf, as the largest then is."""
+    largest = jnp.max(scores, axis=-1, keepdims=True, initial=-math.inf)
+    dead = largest == -math.inf
+    powers = jnp.exp(scores - jnp.where(dead, 0, largest))
+    return powers / jnp.where(dead, 1, powers.sum(axis=-1, keepdims=True))
+
+
+@_safe_softmax.defjvp
+def _safe_softmax_jvp(primals, tangents):
+    (scores,), (moved,) = primals, tangents
+    weights = _safe_softmax(scores)
+    return weights, weights * (moved - (weights * moved).sum(axis=-1, keepdims=True))
 
 
 def _masked(scores, mask):
@@ -121,16 +131,17 @@ def _masked(scores, mask):
     return scores + additive(_NAME, "attn_mask", mask, scores.dtype, blocked=False)
 
 
-def _product(left, right, name):
+def _each(product, left, right, name):
+    """The product for each head of each example."""
     try:
-        jnp.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+        lead = jnp.broadcast_shapes(left.shape[:-2], right.shape[:-2])
     except ValueError:
         raise ValueError(
             f"{_NAME}: {name}: expected leading axes that broadcast with query's "
             f"{left.shape[:-2]}, got {right.shape[:-2]}. Fewer key and value heads need "
             "enable_gqa=True."
         ) from None
-    return jnp.matmul(left, right)
+    return product(*(jnp.broadcast_to(x, lead + x.shape[-2:]) for x in (left, right)))
 
 
 def _heads_of(query, shared, name):
