@@ -18,6 +18,7 @@ from fdl.functional import _onednn, _product
 from fdl.functional._formulations import FAMILIES, forced
 
 SHAPES = [((5, 3), (4, 3)), ((2, 5, 3), (4, 3)), ((3,), (4, 3)), ((0, 3), (4, 3)), ((2, 1), (1, 1))]
+SHARED = [((2, 3, 5, 4), (2, 3, 6, 4)), ((2, 5, 4), (2, 6, 4)), ((2, 2, 3, 4), (2, 6, 4))]
 CALLS = "__onednn$"
 here = pytest.mark.skipif(not _onednn._is_there(), reason="needs a jaxlib whose oneDNN is known")
 
@@ -59,6 +60,76 @@ def test_float32_is_near(name, input, weight):
         expected = values(*(jnp.asarray(array, np.float64) for array in (x, w)))
     with forced({"product": name}):
         jax.tree.map(assert_near, jax.jit(values)(x, w), expected)
+
+
+def products(x, w):
+    """A product and what is pulled back, and back again, through it."""
+
+    def pulled(x, w):
+        output, pull = jax.vjp(_product.project, x, w)
+        return output, *pull(jnp.cos(output))
+
+    found, pull = jax.vjp(pulled, x, w)
+    return *found, *pull(jax.tree.map(jnp.sin, found))
+
+
+def one_by_one(function, x, w):
+    """For each of what is shared alone."""
+    if w.ndim == 2:
+        return function(x, w)
+    found = [one_by_one(function, *pair) for pair in zip(x, w, strict=True)]
+    return jax.tree.map(lambda *parts: jnp.stack(parts), *found)
+
+
+@pytest.mark.parametrize("name", FAMILIES["product"])
+@pytest.mark.parametrize(("input", "weight"), SHARED)
+def test_weights_of_each_head(name, input, weight):
+    x, w = normal(input, weight)
+    with jax.enable_x64(True), forced({"product": "library"}):
+        expected = one_by_one(products, x, w)
+    with forced({"product": name}):
+        jax.tree.map(assert_near, jax.jit(products)(*single(x, w)), expected)
+        with jax.enable_x64(True):
+            close = partial(np.testing.assert_allclose, atol=1e-12)
+            jax.tree.map(close, jax.jit(products)(x, w), expected)
+
+
+@pytest.mark.parametrize("name", FAMILIES["product"])
+@pytest.mark.parametrize("axes", [(0, 0), (1, 2), (2, None), (None, 0)])
+def test_heads_of_many_at_once(name, axes):
+    def each(function, arrays):
+        pairs = zip(arrays, axes, strict=True)
+        return [a if axis is None else function(a, axis) for a, axis in pairs]
+
+    x, w = normal((3, 2, 5, 4), (3, 2, 6, 4))
+    many = [a[0] if axis is None else a for a, axis in zip((x, w), axes, strict=True)]
+    with jax.enable_x64(True), forced({"product": name}):
+        together = jax.vmap(products, axes)(*each(lambda a, axis: np.moveaxis(a, 0, axis), many))
+        for k in range(3):
+            alone = products(*each(lambda a, _, k=k: a[k], many))
+            for all_of_them, one in zip(together, alone, strict=True):
+                np.testing.assert_allclose(all_of_them[k], one, atol=1e-12)
+
+
+@here
+@pytest.mark.parametrize(
+    ("heads", "length", "keys", "calls"),
+    [
+        ((2, 3), 16, 512, 6),  # scores, output, and the gradients of both products' operands
+        ((2, 3), 15, 64, 2),  # the gradients of keys and values alone
+        ((2, 3), 16, 513, 2),
+        ((1, 1), 64, 64, 0),
+    ],
+)
+def test_lengths_decide_about_heads(heads, length, keys, calls):
+    def attended(*arrays):
+        return jnp.sin(F.scaled_dot_product_attention(*arrays)).sum()
+
+    sizes = ((*heads, n, 8) for n in (length, keys, keys))
+    arguments = [jax.ShapeDtypeStruct(size, np.float32) for size in sizes]
+    with forced({"product": None}):
+        text = jax.jit(jax.grad(attended, (0, 1, 2))).lower(*arguments).as_text()
+    assert text.count(CALLS) == calls
 
 
 @pytest.mark.usefixtures("x64")
