@@ -11,7 +11,7 @@ import pytest
 import torch
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from nearness import assert_near, check
+from nearness import assert_equal, assert_near, check
 
 import fdl.functional as F
 from fdl.functional import _onednn, _product
@@ -30,6 +30,11 @@ def normal(*shapes):
 
 def single(*arrays):
     return [jnp.asarray(array, jnp.float32) for array in arrays]
+
+
+def assert_all_equal(got, expected):
+    named = ({str(i): np.asarray(x) for i, x in enumerate(xs)} for xs in (got, expected))
+    assert_equal(*named)
 
 
 def loss(x, w):
@@ -90,8 +95,7 @@ def test_weights_of_each_head(name, input, weight):
     with forced({"product": name}):
         jax.tree.map(assert_near, jax.jit(products)(*single(x, w)), expected)
         with jax.enable_x64(True):
-            close = partial(np.testing.assert_allclose, atol=1e-12)
-            jax.tree.map(close, jax.jit(products)(x, w), expected)
+            assert_all_equal(jax.jit(products)(x, w), expected)
 
 
 @pytest.mark.parametrize("name", FAMILIES["product"])
@@ -107,8 +111,7 @@ def test_heads_of_many_at_once(name, axes):
         together = jax.vmap(products, axes)(*each(lambda a, axis: np.moveaxis(a, 0, axis), many))
         for k in range(3):
             alone = products(*each(lambda a, _, k=k: a[k], many))
-            for all_of_them, one in zip(together, alone, strict=True):
-                np.testing.assert_allclose(all_of_them[k], one, atol=1e-12)
+            assert_all_equal([all_of_them[k] for all_of_them in together], alone)
 
 
 @here
@@ -151,8 +154,7 @@ def test_many_at_once(axes):
     together = jax.vmap(gradients, axes)(moved, w)
     for k in range(3):
         alone = gradients(x if axes[0] is None else x[k], w if axes[1] is None else w[k])
-        for all_of_them, one in zip(together, alone, strict=True):
-            np.testing.assert_allclose(all_of_them[k], one, atol=1e-12)
+        assert_all_equal([all_of_them[k] for all_of_them in together], alone)
 
 
 @here

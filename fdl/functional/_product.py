@@ -7,17 +7,19 @@ training step with it 0.93. Where it is used for all products, perceptrons' and 
 
 Few rows are multiplied from the other side, the weight first: as it is, XLA would lay the whole
 weight out anew for them. Of its time 2 to 32 rows with AlexNet's 4096 x 9216 or 4096 x 4096 take
-0.35 to 0.55, with 1000 x 512 or more 0.55 to 0.96 in float32, and so in float64 and bfloat16; from
-48 rows on there is no more to gain with 512 numbers in a row.
+0.35 to 0.55, with 1000 x 512 or more 0.55 to 0.96 in float32, 0.56 to 0.94 in bfloat16 and 0.37 to
+0.99 in float64; with smaller ones 0.6 to 1.03, in float64 up to 1.3 for two rows. From 48 rows on
+there is no more to gain with 512 numbers in a row.
 
 On Intel's cores oneDNN pays for gradients over as many rows as a weight has (0.92 of a perceptron's
 step at 1024 rows, 0.97 of BERT's), and for few rows with a large weight: eight rows with AlexNet's
 4096 x 9216 take 8.7 ms instead of 24.
 
 Where each of many heads has a matrix of its own, oneDNN's products take 0.36 to 0.9 of XLA's time
-for 16 to 512 rows and columns of 32 to 128 numbers, and what is pulled back to a matrix 0.3 to 0.7
-for any number: with both, BERT's inference takes 0.89 and 0.93, its training step 0.91 to 0.96. For
-one row they would take 0.8 to 2.4 of it, for 1024 rows 1.1 to 1.2. This was measured on AMD alone.
+for 64 to 512 rows of 32 to 128 numbers and 0.75 to 1.2 for 16 to 49, and what is pulled back to a
+matrix 0.3 to 0.7 (0.8 to 0.9 for one row; 1.3 for two small heads, the worst of 14 shapes): with
+both, BERT's inference takes 0.89 and 0.93, its training step 0.91 to 0.97. Forward, one row would
+take 0.8 to 2.4 of it, 1024 rows 1.1 to 1.2. This was measured on AMD alone.
 """
 
 from collections.abc import Callable
