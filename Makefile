@@ -20,11 +20,12 @@ nightly: $(INSTALLED)
 formulations: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --formulation=convolution=library --formulation=max_pool=library \
 		--formulation=update=library --formulation=product=library \
-		--formulation=recurrence=library
+		--formulation=recurrence=library --formulation=rectifier=library
 	for pair in patches:turned winograd:onednn taps:turned onednn:onednn phases:turned; do \
 		$(BIN)/python -m pytest -n 2 --formulation=convolution=$${pair%:*} \
 			--formulation=max_pool=slices --formulation=update=rows \
-			--formulation=product=$${pair#*:} --formulation=recurrence=chains || exit 1; \
+			--formulation=product=$${pair#*:} --formulation=recurrence=chains \
+			--formulation=rectifier=halves || exit 1; \
 	done
 
 lint: $(INSTALLED)

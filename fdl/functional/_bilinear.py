@@ -11,12 +11,11 @@ from functools import partial
 from typing import Any
 
 import jax
-from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
-from jax.sharding import AxisType
 
 from fdl.functional._formulations import is_known
 from fdl.functional._onednn import callable_in
+from fdl.functional._primitives import named
 
 Map = Callable[..., jax.Array]
 
@@ -46,14 +45,8 @@ def primitive(
         static: names of the options.
 
     Returns:
-        The primitive. Its ``bind`` falls back to the library where types say more than shapes.
+        The primitive.
     """
-    made = Primitive(name)
-    jitted = jax.jit(made.bind, static_argnames=static)
-
-    def evaluate(*operands: jax.Array, **options: Any) -> jax.Array:
-        with jax.disable_jit(False):  # op by op, an operation is still a compiled program
-            return jitted(*operands, **options)
 
     def shaped(*operands: Any, **options: Any) -> Any:
         return operands[0].update(shape=shape(*operands, **options), weak_type=False)
@@ -72,26 +65,8 @@ def primitive(
             return paired(*operands, **options), 0
         return jax.vmap(partial(library, **options), axes)(first, second), 0
 
-    made.def_impl(evaluate)
-    made.def_abstract_eval(shaped)
+    made = named(name, shaped, static=static)
     mlir.register_lowering(made, mlir.lower_fun(library, multiple_results=False))
     mlir.register_lowering(made, lowered_for_cpu, platform="cpu")
     batching.primitive_batchers[made] = batched
     return made
-
-
-def bound(made: Any, library: Map, *operands: jax.Array, **options: Any) -> jax.Array:
-    """Binds a primitive, or calls the library where types say more than shapes.
-
-    Inside ``jax.shard_map`` they say over which devices an array varies, on a mesh with explicit
-    axes how it lies on them; XLA's operations have rules for these, a primitive here has none.
-    """
-    if any(map(says_more, operands)):
-        return library(*operands, **options)
-    return made.bind(*operands, **options)
-
-
-def says_more(operand: Any) -> bool:
-    """Whether an array's type tells how it lies on devices."""
-    mesh = jax.typeof(operand).sharding.mesh
-    return not mesh.empty and any(kind != AxisType.Auto for kind in mesh.axis_types)

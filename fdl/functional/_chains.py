@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fdl.functional._bilinear import says_more
 from fdl.functional._formulations import by_platform, forced_of, is_known
+from fdl.functional._primitives import says_more
 
 CHAINS = 2
 """Parts of a batch."""

@@ -19,6 +19,7 @@ FAMILIES = {
     "convolution": ("library", "patches", "winograd", "taps", "onednn", "phases"),
     "max_pool": ("library", "slices"),
     "product": ("library", "onednn", "turned"),
+    "rectifier": ("library", "halves"),
     "recurrence": ("library", "chains"),
     "update": ("library", "rows"),
 }

@@ -20,17 +20,16 @@ import jaxlib
 import numpy as np
 from jax.interpreters.mlir import LoweringRuleContext
 
+from fdl.functional._primitives import on_one_device
+
 TRIED = ("0.10.2",)
 """Versions of jaxlib whose description of the calls is the one below."""
 
 
 def callable_in(context: LoweringRuleContext) -> bool:
     """Whether a program that is being lowered may call oneDNN."""
-    module = context.module_context
-    one_device = getattr(module.axis_context, "num_devices", None) in (None, 1)
-    spread = hasattr(module.axis_context, "manual_axes")
-    kept = module.lowering_parameters.for_export or _cached()
-    return one_device and not spread and not kept and _is_there()
+    kept = context.module_context.lowering_parameters.for_export or _cached()
+    return on_one_device(context) and not kept and _is_there()
 
 
 def _cached() -> bool:

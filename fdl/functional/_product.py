@@ -33,16 +33,17 @@ from jax.interpreters import ad
 from fdl._processor import is_intel
 from fdl.functional import _bilinear, _onednn
 from fdl.functional._formulations import forced_of
+from fdl.functional._primitives import bound
 
 
 def project(input: jax.Array, weight: jax.Array) -> jax.Array:
     r""":math:`y = x W^\top`: ``(*shared, *rows, I)`` and ``(*shared, O, I)`` to ``(..., O)``."""
-    return _bilinear.bound(_PROJECT, _project, input, weight)
+    return bound(_PROJECT, _project, input, weight)
 
 
 def pull_input(output: jax.Array, weight: jax.Array) -> jax.Array:
     r"""Pulls back: ``(*shared, *rows, O)`` and ``(*shared, O, I)`` to ``(*shared, *rows, I)``."""
-    return _bilinear.bound(_PULL_INPUT, _pull_input, output, weight)
+    return bound(_PULL_INPUT, _pull_input, output, weight)
 
 
 def pull_weight(output: jax.Array, input: jax.Array, *, shared: int = 0) -> jax.Array:
@@ -53,7 +54,7 @@ def pull_weight(output: jax.Array, input: jax.Array, *, shared: int = 0) -> jax.
         input: what was projected.
         shared: how many axes in front are shared, as by heads with a weight each.
     """
-    return _bilinear.bound(_PULL_WEIGHT, _pull_weight, output, input, shared=shared)
+    return bound(_PULL_WEIGHT, _pull_weight, output, input, shared=shared)
 
 
 def _project(input: jax.Array, weight: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Key
 
 from fdl._checks import check_same_dtype
 from fdl.functional import _slopes
+from fdl.functional._rectifier import rectify
 
 Elements = Float[Array, "*shape"]
 SELU_ALPHA = 1.6732632423543772848170429916717
@@ -24,7 +25,7 @@ def relu(input: Elements) -> Elements:
 
     Torch: ``torch.nn.functional.relu``; no deviation.
     """
-    return jnp.where(input <= 0, 0, input)
+    return rectify(input)
 
 
 def relu6(input: Elements) -> Elements:

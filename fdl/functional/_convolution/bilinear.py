@@ -13,11 +13,12 @@ from jax.interpreters import ad
 from fdl.functional import _bilinear
 from fdl.functional._convolution import cpu, direct
 from fdl.functional._convolution.geometry import Geometry
+from fdl.functional._primitives import bound
 
 
 def correlate(input: jax.Array, weight: jax.Array, geometry: Geometry) -> jax.Array:
     """Correlates ``(N, C, *size)`` with ``(O, C / groups, *kernel)`` to ``(N, O, *windows)``."""
-    return _bilinear.bound(_CORRELATE, direct.correlate, input, weight, geometry=geometry)
+    return bound(_CORRELATE, direct.correlate, input, weight, geometry=geometry)
 
 
 def pull_input(
@@ -28,7 +29,7 @@ def pull_input(
     It is what a transposed convolution computes.
     """
     options = {"geometry": geometry, "size": tuple(size)}
-    return _bilinear.bound(_PULL_INPUT, direct.pull_input, output, weight, **options)
+    return bound(_PULL_INPUT, direct.pull_input, output, weight, **options)
 
 
 def pull_weight(
@@ -36,7 +37,7 @@ def pull_weight(
 ) -> jax.Array:
     """Pulls a cotangent ``(N, O, *windows)`` back to filters ``(O, C / groups, *kernel)``."""
     options = {"geometry": geometry, "kernel": tuple(kernel)}
-    return _bilinear.bound(_PULL_WEIGHT, direct.pull_weight, input, output, **options)
+    return bound(_PULL_WEIGHT, direct.pull_weight, input, output, **options)
 
 
 def _as_one_batch(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
