@@ -181,21 +181,22 @@ def test_rows_and_the_processor_decide(intel, rows, weight, calls, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("rows", "inside", "dtype", "turned"),
+    ("rows", "weight", "dtype", "turned"),
     [
-        (2, 512, np.float32, True),
-        (32, 512, np.float32, True),
-        (8, 512, np.float64, True),
-        (1, 512, np.float32, False),
-        (33, 512, np.float32, False),
-        (32, 511, np.float32, False),
+        (2, (512, 512), np.float32, True),
+        (32, (1024, 512), np.float32, True),
+        (16, (512, 512), np.float64, True),
+        (16, (511, 512), np.float32, False),
+        (1, (1024, 512), np.float32, False),
+        (33, (2048, 512), np.float32, False),
+        (8, (1024, 511), np.float32, False),
     ],
 )
-def test_few_rows_are_multiplied_from_the_other_side(rows, inside, dtype, turned):
+def test_few_rows_are_multiplied_from_the_other_side(rows, weight, dtype, turned):
     with jax.enable_x64(True), forced({"product": None}):
-        x, w = (jax.ShapeDtypeStruct((n, inside), dtype) for n in (rows, 3))
+        x, w = (jax.ShapeDtypeStruct(shape, dtype) for shape in ((rows, weight[1]), weight))
         program = jax.jit(F.linear).trace(x, w).lower(lowering_platforms=("cpu",)).as_text()
-    assert (f"tensor<3x{rows}x" in program) is turned
+    assert (f"tensor<{weight[0]}x{rows}x" in program) is turned
 
 
 @here
