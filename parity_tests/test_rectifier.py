@@ -126,6 +126,18 @@ def test_what_is_differentiated_is_one_loop():
         assert LOOP not in program(jax.grad(loss), *operands((4,), dtype=np.float32))
 
 
+@pytest.mark.parametrize(
+    ("platforms", "halved"), [(["cpu"], True), (["cuda"], False), (["cpu", "cuda", "tpu"], False)]
+)
+def test_programs_for_other_platforms_are_left_to_xla(platforms, halved):
+    arrays = operands((4,), dtype=np.float32)
+    with forced({"rectifier": "halves"}):
+        exported = jax.export.export(jitted(rectified), platforms=platforms)(*arrays)
+    assert (LOOP in exported.mlir_module()) is halved
+    if "cpu" in platforms:
+        assert_near(exported.call(*arrays), rectified(*arrays))
+
+
 def test_many_at_once():
     x, w, b = operands((4, 3), dtype=np.float32)
     each = jax.vmap(rectified, (0, None, None))

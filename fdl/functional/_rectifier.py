@@ -49,13 +49,18 @@ def _rectify_halves(product: jax.Array, bias: jax.Array) -> jax.Array:
     return lax.fori_loop(0, 2, half, product)
 
 
-def _lowered_for_cpu(context: Any, operand: Any) -> Any:
+def _lowered(context: Any, operand: Any) -> Any:
     (aval,) = context.avals_in
-    if on_one_device(context) and _suits(aval) and (parts := _bias_and_product(operand)):
+    if _is_for_one_cpu(context) and _suits(aval) and (parts := _bias_and_product(operand)):
         avals = [aval, aval.update(shape=aval.shape[-1:])]
         lowered = mlir.lower_fun(_rectify_halves, multiple_results=False)
         return lowered(context.replace(avals_in=avals), *parts)
-    return _lowered(context, operand)
+    return mlir.lower_fun(_rectify, multiple_results=False)(context, operand)
+
+
+def _is_for_one_cpu(context: Any) -> bool:
+    platforms = context.platforms or context.module_context.platforms
+    return [*platforms] == ["cpu"] and on_one_device(context)
 
 
 def _suits(aval: Any) -> bool:
@@ -92,9 +97,7 @@ def _is(value: Any, *names: str) -> bool:
     return getattr(value.owner, "name", None) in names
 
 
-_lowered = mlir.lower_fun(_rectify, multiple_results=False)
 _RECTIFY = named("fdl_rectify", lambda aval: aval)
-mlir.register_lowering(_RECTIFY, _lowered)
-mlir.register_lowering(_RECTIFY, _lowered_for_cpu, platform="cpu", cacheable=False)
+mlir.register_lowering(_RECTIFY, _lowered, cacheable=False)
 batching.defvectorized(_RECTIFY)
 ad.primitive_jvps[_RECTIFY] = partial(jax.jvp, _rectify)
