@@ -13,6 +13,7 @@ from rich.console import Console
 
 import fdl.functional as F
 from fdl import bench, data, interop, models, optim, parity, plots, train
+from fdl._compilation import uncached
 from fdl._files import replacing
 from fdl.data import Splits
 
@@ -78,7 +79,8 @@ def run(
         console.rule("1. The same network in PyTorch and in fdl")
         results["parity"] = _prove(splits, seed, console)
     console.rule("2. Training, jitted")
-    trained = _train(splits, epochs, seed, console)
+    with uncached():
+        trained = _train(splits, epochs, seed, console)
     results["training"] = {
         "best_epoch": trained.fit.best_epoch,
         "history": trained.fit.history,

@@ -14,6 +14,7 @@ import torchvision_here  # noqa: F401, before any import of torchvision or trans
 from bench_small import make_brief, small_workload
 from hypothesis import settings
 from jax._src import compiler
+from jax.experimental.compilation_cache import compilation_cache
 from matplotlib.figure import Figure
 from samples import summary
 from torch.testing._internal.common_optimizers import optim_db
@@ -113,6 +114,23 @@ def small():
 def briefly(monkeypatch):
     """The benchmark in blocks of one call, and small products for the machine's peak."""
     make_brief(monkeypatch)
+
+
+@pytest.fixture
+def kept_on_disk(tmp_path):
+    """The folder of JAX's persistent compilation cache, which keeps every program."""
+    folder = tmp_path / "compiled"
+    wanted = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    before = {name: jax.config.values[name] for name in wanted}
+    for values in (wanted, before):
+        for name, value in values.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        if values is wanted:
+            yield folder
 
 
 @pytest.fixture

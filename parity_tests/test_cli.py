@@ -62,19 +62,21 @@ def test_bad_input_is_one_line_and_exit_code_2(monkeypatch, capsys, arguments, s
     assert "Traceback" not in error
 
 
-def test_demo_writes_all_it_promises(monkeypatch, tmp_path, capsys):
+def test_demo_writes_all_it_promises(monkeypatch, tmp_path, capsys, kept_on_disk):
     monkeypatch.setattr(fdl.demo, "PARITY_STEPS", 1)
     monkeypatch.setattr(fdl.demo, "PARITY_BATCH", 4)
     monkeypatch.setattr(fdl.demo, "TIMED", ("jax jit", "torch eager"))
     monkeypatch.setattr(fdl.data, "mnist", lambda path: fdl.data.digits())  # smaller, for speed
-    results = fdl.demo.run(tmp_path, epochs=1)
+    out = tmp_path / "demo"
+    results = fdl.demo.run(out, epochs=1)
     names = {"results.json", "model.safetensors", "curves.png", "confusion.png", "samples.png"}
-    assert {path.name for path in tmp_path.iterdir()} == {*names, "times.png"}
-    assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(results))
+    assert {path.name for path in out.iterdir()} == {*names, "times.png"}
+    assert json.loads((out / "results.json").read_text()) == json.loads(json.dumps(results))
     assert results["parity"]["equal"]
     assert results["back_in_torch"]["same_predictions"] == 359
     assert results["training"]["test"]["accuracy"] > 0.3
     assert "EQUAL" in capsys.readouterr().out
+    assert any(kept_on_disk.iterdir())  # with the cache on, and without a warning from it
 
 
 def test_demo_without_torch_trains_and_says_what_it_left_out(monkeypatch, tmp_path, capsys):

@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 from nearness import assert_equal, assert_near, check
 
 import fdl.functional as F
+from fdl._compilation import uncached
 from fdl.functional import _onednn, _product
 from fdl.functional._formulations import FAMILIES, forced
 
@@ -211,13 +212,15 @@ def test_programs_call_onednn_unless_others_may_read_them():
 
 
 @here
-def test_programs_that_are_kept_on_disk_do_not(tmp_path):
-    before = jax.config.values["jax_compilation_cache_dir"]
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
-    try:
-        assert CALLS not in jax.jit(loss).lower(*single(*normal((5, 3), (4, 3)))).as_text()
-    finally:
-        jax.config.update("jax_compilation_cache_dir", before)
+@pytest.mark.usefixtures("kept_on_disk")
+def test_programs_that_are_kept_on_disk_do_not():
+    def program():
+        return jax.jit(lambda x, w: F.linear(x, w)).lower(*single(*normal((5, 3), (4, 3))))
+
+    with forced({"product": "onednn"}):
+        assert CALLS not in program().as_text()
+        with uncached():
+            assert CALLS in program().as_text()
 
 
 @here

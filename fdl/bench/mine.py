@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.table import Table
 
+from fdl._compilation import uncached
 from fdl.bench._tables import milliseconds, table
 from fdl.bench._workload import SEED
 from fdl.bench.gate import UnequalError
@@ -21,6 +22,8 @@ ROLE = "--mine"
 
 def mine(text: str, inputs: Sequence[str] = (), *, blocks: int = 9) -> dict[str, Timing]:
     """Times a function under ``jax.jit`` against the same function op by op, in turns.
+
+    Both are compiled anew, whatever JAX's persistent compilation cache has.
 
     Args:
         text: ``pkg.mod:name``, found from the current directory or installed.
@@ -48,9 +51,10 @@ def mine(text: str, inputs: Sequence[str] = (), *, blocks: int = 9) -> dict[str,
         "jax eager": eager,
         "jax jit": lambda: jitted(*arguments),
     }
-    firsts, results = zip(*(timed(call) for call in calls.values()), strict=True)
-    _check(text, *results)
-    return interleaved(calls, blocks=blocks, first_calls=dict(zip(calls, firsts, strict=True)))
+    with uncached():
+        firsts, results = zip(*(timed(call) for call in calls.values()), strict=True)
+        _check(text, *results)
+        return interleaved(calls, blocks=blocks, first_calls=dict(zip(calls, firsts, strict=True)))
 
 
 def shown(text: str, timings: dict[str, Timing]) -> Table:

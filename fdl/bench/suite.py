@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from fdl._compilation import uncached
 from fdl.bench import memory
 from fdl.bench._workload import PHASES, Workload, check_names
 from fdl.bench.environment import Witness, disturbed, environment, now
@@ -298,22 +299,12 @@ def _settings() -> Generator[None]:
     """The same precision and the same threads on both sides; nothing compiled comes from disk."""
     with ExitStack() as stack:
         stack.enter_context(jax.default_matmul_precision("highest"))
-        stack.enter_context(_without_compilation_cache())
+        stack.enter_context(uncached())
         if has_torch():
             from fdl.bench import _torch_variants  # needs torch
 
             stack.enter_context(_torch_variants.settings())
         yield
-
-
-@contextmanager
-def _without_compilation_cache() -> Generator[None]:
-    was_on = jax.config.values["jax_enable_compilation_cache"]
-    jax.config.update("jax_enable_compilation_cache", False)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_enable_compilation_cache", was_on)
 
 
 @contextmanager
