@@ -1,6 +1,6 @@
 """Functions of arrays against torch in float64: values and gradients in one call."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -31,6 +31,11 @@ def assert_equal(got: Arrays, expected: Arrays) -> None:
         assert np.asarray(got[name]).dtype.kind == tensor.dtype.kind, name
     errors = distances(got, expected)
     assert max(errors.values()) <= TOLERANCE.float64, errors
+
+
+def assert_all_equal(got: Iterable[Any], expected: Iterable[Any]) -> None:
+    """Asserts that float64 tensors are, one by one, within the tolerance."""
+    assert_equal(*({str(i): np.asarray(x) for i, x in enumerate(xs)} for xs in (got, expected)))
 
 
 def assert_near(got: Any, expected: Any) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from bench_small import SIZES
 from flax import nnx, traverse_util
+from nearness import assert_near
 
 import fdl
 from fdl.bench import _flax_variants, families, memory, variants
@@ -101,7 +102,7 @@ def test_many_steps_are_those_of_single_ones(small):
     one, many = (variants.build(small, "training", name) for name in ("jax jit", MANY))
     assert (one.steps, many.steps) == (1, variants.STEPS)
     losses = [float(one.call()) for _ in range(variants.STEPS)]
-    np.testing.assert_allclose(many.read(many.call()), losses, rtol=1e-5)
+    assert_near(many.read(many.call()), losses)
 
 
 def test_convolutions_stay_out_of_loops():

@@ -11,7 +11,7 @@ import pytest
 import torch
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from nearness import assert_equal, assert_near, check
+from nearness import assert_all_equal, assert_near, check
 
 import fdl.functional as F
 from fdl._compilation import uncached
@@ -31,11 +31,6 @@ def normal(*shapes):
 
 def single(*arrays):
     return [jnp.asarray(array, jnp.float32) for array in arrays]
-
-
-def assert_all_equal(got, expected):
-    named = ({str(i): np.asarray(x) for i, x in enumerate(xs)} for xs in (got, expected))
-    assert_equal(*named)
 
 
 def loss(x, w):
