@@ -239,5 +239,6 @@ def planted(terminalreporter, results):
         count = sum(bool(fault.get(word)) for fault in faults)
         share = f"{count / len(faults):.1%}" if faults else "-"
         terminalreporter.write_line(f"{word:>9}: {count} of {len(faults)} ({share})")
-    alarms = sum(not pair.get("silent") for pair in pairs)
-    terminalreporter.write_line(f"    false: {alarms} alarms about {len(pairs)} correct pairs")
+    alarms = {pair["pair"] for pair in pairs if not pair.get("silent")}
+    about = len({pair["pair"] for pair in pairs})
+    terminalreporter.write_line(f"    false: {len(alarms)} alarms about {about} correct pairs")
