@@ -80,6 +80,8 @@ def apart(function: Callable[..., Any], *args: Any, never: Callable[..., Any] | 
         shapes = jax.eval_shape(function, *args)
         return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
+    if _is_op_by_op(args):
+        return function(*args)
     always = lax.optimization_barrier(jnp.bool_(True))
     return lax.cond(always, function, never or zeros, *args)
 
@@ -88,9 +90,18 @@ def by_platform(family: str, *args: Any, library: Callable, cpu: Callable) -> An
     """Calls `cpu` where the program is compiled for a CPU, `library` elsewhere.
 
     It is not to be differentiated through, as that would keep what both need: call it inside of
-    functions that have a rule of their own.
+    functions that have a rule of their own. Op by op, where nothing is merged that `cpu` could keep
+    apart and a choice would be compiled anew at each call, it is `library`, too.
     """
     forced_name = forced_of(family)
     if forced_name is not None:
         return library(*args) if forced_name == "library" else cpu(*args)
+    if _is_op_by_op(args):
+        return library(*args)
     return lax.platform_dependent(*args, cpu=cpu, default=library)
+
+
+def _is_op_by_op(args: Any) -> bool:
+    """Whether arguments are numbers already, of no program that is being traced for jit."""
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args))
+    return not traced or jax.config.values["jax_disable_jit"]
