@@ -18,6 +18,13 @@ from fdl.functional._formulations import FAMILIES, forced
 LOOP = "stablehlo.while"
 
 
+@pytest.fixture(autouse=True)
+def products_as_chosen():
+    """Where few rows are multiplied from the other side, the bias is not behind the product."""
+    with forced({"product": None}):
+        yield
+
+
 def rectified(x, w, b):
     return F.relu(F.linear(x, w, b))
 
