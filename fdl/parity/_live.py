@@ -11,7 +11,7 @@ from fdl.parity._calls import Site
 from fdl.parity._capture import Capture
 from fdl.parity._failure import blamed
 from fdl.parity._masks import Mask, Masks
-from fdl.parity._record import Quantity, Record, Store
+from fdl.parity._record import Quantity, Record, Store, cast
 from fdl.parity._reference import (
     FORMAT,
     META,
@@ -20,6 +20,7 @@ from fdl.parity._reference import (
     Reference,
     masks_record,
     tensors_record,
+    units_of,
 )
 from fdl.parity._torch_side import Factory, Loss, Pass, Rewrites, TorchSide, told
 from fdl.parity.judge import errors
@@ -68,6 +69,20 @@ class Live(Reference):
             masks = Masks(self.masks(index), self._generator)
             with blamed("the reference"):
                 how = {"train": mode == "train", "listen": listen}
+                yield side.stage(batch, masks, step, **how).record
+
+    def exact(self, draw: int, *, inside: bool) -> Iterator[Record]:
+        """See :class:`Reference`; every call runs torch anew, but for the first draw."""
+        if draw == 0:
+            yield from super().exact(draw, inside=inside)
+            return
+        side = self._torch("float64")
+        side.load(self._drawn(draw).tensors())
+        for index, (mode, step) in enumerate(self.plan.stages()):
+            batch = cast(self.plan.batch((mode, step), "float32", draw), "float64")
+            masks = Masks(self.masks(index), self._generator)
+            with blamed("the reference"):
+                how = {"train": mode == "train", "listen": inside}
                 yield side.stage(batch, masks, step, **how).record
 
     def options(self) -> dict[str, Any]:
@@ -144,6 +159,9 @@ class Live(Reference):
             self.store.write(f"start/{draw}", tensors_record(self.start(draw)))
             for index, record in enumerate(self.float32(draw, listen=True)):
                 self.store.write(f"float32/{draw}/{index}", record)
+            if draw > 0:
+                for index, record in enumerate(self.exact(draw, inside=True)):
+                    self.store.write(f"exact/{draw}/{index}", record)
         for index, batch in enumerate(self.plan.batches):
             arrays = {str(i): np.asarray(array) for i, array in enumerate(batch)}
             self.store.write(f"batch/{index}", tensors_record(arrays))
@@ -173,7 +191,7 @@ class Live(Reference):
     def _drawn(self, draw: int) -> TorchSide:
         side = self._torch("float32")
         if draw > 0:
-            side.nudge(np.random.default_rng([self.plan.seed, draw]))
+            side.nudge(np.random.default_rng([self.plan.seed, draw]), units_of(draw))
         return side
 
     def _torch(self, dtype: str) -> TorchSide:

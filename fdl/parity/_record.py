@@ -187,9 +187,9 @@ def cast_array(array: np.ndarray, dtype: str) -> np.ndarray:
     return array.astype(dtype if np.issubdtype(array.dtype, np.floating) else np.int64)
 
 
-def nudged(array: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Moves each float by at most one unit in its last place; zeros and integers stay."""
+def nudged(array: np.ndarray, generator: np.random.Generator, units: int = 1) -> np.ndarray:
+    """Moves each float by at most some units in its last place; zeros and integers stay."""
     if not np.issubdtype(array.dtype, np.floating):
         return array
-    ulps = generator.integers(-1, 2, array.shape).astype(array.dtype)
+    ulps = generator.integers(-units, units + 1, array.shape).astype(array.dtype)
     return np.where(array == 0, array, array + ulps * np.spacing(array))

@@ -10,7 +10,7 @@ import numpy as np
 from fdl.parity._masks import Mask
 from fdl.parity._record import Batch, Quantity, Record, Store, cast, nudged
 
-FORMAT = "fdl.parity.recording/2"
+FORMAT = "fdl.parity.recording/3"
 META = "meta"
 
 
@@ -41,8 +41,16 @@ class Plan(NamedTuple):
         *inputs, target = cast(self.batches[index], dtype)
         if draw > 0:
             generator = np.random.default_rng([self.seed, draw, index])
-            inputs = [nudged(array, generator) for array in inputs]
+            inputs = [nudged(array, generator, units_of(draw)) for array in inputs]
         return [*inputs, target]
+
+
+def units_of(draw: int) -> int:
+    """How many units in the last place a draw after the first moves numbers: 1, 2, 4, ...
+
+    One is less than the rounding of a deep network, a part of which it leaves as it is.
+    """
+    return 2 ** (draw - 1)
 
 
 class Anatomy(NamedTuple):
@@ -107,6 +115,14 @@ class Reference:
         """What torch computes in float32, stage by stage; with what modules return, or without."""
         for index in range(len(self.plan.stages())):
             yield self.store.read(f"float32/{draw}/{index}")
+
+    def exact(self, draw: int, *, inside: bool) -> Iterator[Record]:
+        """What torch computes in float64, stage by stage, from where a float32 draw starts."""
+        for index in range(len(self.plan.stages())):
+            if draw == 0:
+                yield self.oracle(index, inside=inside)
+            else:
+                yield self.store.read(f"exact/{draw}/{index}", inside=inside)
 
     def sensitivity(self, index: int) -> dict[Quantity, float]:
         """Torch's own errors in float64, if parameters start a unit in the last place away."""

@@ -122,10 +122,13 @@ class Run:
 
         Where a ReLU or a maximum is within rounding of its kink, one float32 run falls on one side
         and the next on the other, and its error jumps a thousandfold. So the error is judged over
-        draws that move parameters and inputs by one unit in the last place: the candidate's least
-        error must be within the budget that torch's largest sets. More draws can only help, so
-        they are made only while a tensor is beyond its budget.
+        draws that move parameters and inputs by some units in the last place, each against torch in
+        float64 from the same start: the candidate's least error must be within the budget that
+        torch's largest sets. More draws can only help, so they are made only while a tensor is
+        beyond its budget. A candidate with tensors of its own stays where it is, and is judged by
+        two draws, no more than one unit away.
         """
+        draws = draws if self.load else min(draws, 2)
         side = self.side("float32", listen=False)
         rows = self._draw(side, 0)
         for draw in range(1, draws):
@@ -183,12 +186,13 @@ class Run:
         """Judges one float32 run, as far as the given number of stages."""
         judge, rows, plan = self._judge(), [], self.reference.plan
         history = Shelf(side.start(self.reference.start(draw) if self.load else None))
-        records = self.reference.float32(draw, listen=bool(side.activations))
-        for index, reference in enumerate(islice(records, stages)):
+        inside = bool(side.activations)
+        exact = self.reference.exact(draw if self.load else 0, inside=inside)
+        records = zip(self.reference.float32(draw, listen=inside), exact, strict=True)
+        for index, (reference, expected) in enumerate(islice(records, stages)):
             mode, step = plan.stages()[index]
             before, batch = side.state, plan.batch((mode, step), "float32", draw)
             got = side.stage(batch, self.reference.masks(index), step, train=mode == "train")
-            expected = self.reference.oracle(index, inside=bool(side.activations))
             scales = self._scales(index, expected)
             judged = judge.float32(expected, reference, self._trained(got), scales)
             rows += judged

@@ -67,20 +67,20 @@ class TorchSide:
             self.optimizer, self.scheduler, self.clip, self.every = update
             _check(update)
 
-    def nudge(self, generator: np.random.Generator) -> None:
-        """Moves each parameter by at most one unit in its last place."""
+    def nudge(self, generator: np.random.Generator, units: int = 1) -> None:
+        """Moves each parameter by at most some units in its last place."""
         for parameter in self.module.parameters():
-            parameter.data = torch.from_numpy(nudged(parameter.detach().numpy(), generator))
+            parameter.data = torch.from_numpy(nudged(parameter.detach().numpy(), generator, units))
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Copies of parameters and buffers by ``state_dict`` key; a tied one under its first."""
         return _arrays({**dict(self.module.named_parameters()), **dict(self._buffers())}.items())
 
     def load(self, tensors: Mapping[str, np.ndarray]) -> None:
-        """Puts back what :meth:`tensors` returned."""
+        """Puts back what :meth:`tensors` returned, in this side's precision."""
         own = {**dict(self.module.named_parameters()), **dict(self._buffers())}
         for key, tensor in tensors.items():
-            own[key].data = torch.tensor(tensor)
+            own[key].data = torch.tensor(tensor).to(own[key].dtype)
 
     def stage(
         self,

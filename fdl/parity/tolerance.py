@@ -24,7 +24,7 @@ class Tolerance(NamedTuple):
         multiple: how many times PyTorch's own float32 error, measured against PyTorch in float64,
             the float32 error may be.
         floor: errors below so many float32 epsilons pass whatever PyTorch's own error is.
-        draws: how many float32 runs, a unit in the last place apart, an error is looked for in.
+        draws: how many float32 runs, some units in the last place apart, an error is looked for in.
         noise: share of the largest tensor of a kind below which a tensor is rounding.
         factors: by pattern (``"*.running_var"`` for names, ``"gradient *"`` with the kind), what
             budgets are multiplied by; the first that fits counts.
