@@ -63,26 +63,23 @@ class Live(Reference):
 
     def float32(self, draw: int, *, listen: bool) -> Iterator[Record]:
         """See :class:`Reference`; every call runs torch anew."""
-        side = self._drawn(draw)
-        for index, (mode, step) in enumerate(self.plan.stages()):
-            batch = self.plan.batch((mode, step), "float32", draw)
-            masks = Masks(self.masks(index), self._generator)
-            with blamed("the reference"):
-                how = {"train": mode == "train", "listen": listen}
-                yield side.stage(batch, masks, step, **how).record
+        return self._stages(self._drawn(draw), draw, listen=listen)
 
     def exact(self, draw: int, *, inside: bool) -> Iterator[Record]:
         """See :class:`Reference`; every call runs torch anew, but for the first draw."""
         if draw == 0:
-            yield from super().exact(draw, inside=inside)
-            return
+            return super().exact(draw, inside=inside)
         side = self._torch("float64")
         side.load(self._drawn(draw).tensors())
+        return self._stages(side, draw, listen=inside)
+
+    def _stages(self, side: TorchSide, draw: int, *, listen: bool) -> Iterator[Record]:
+        """Runs a side through all stages, on the batches of a float32 draw."""
         for index, (mode, step) in enumerate(self.plan.stages()):
-            batch = cast(self.plan.batch((mode, step), "float32", draw), "float64")
+            batch = cast(self.plan.batch((mode, step), "float32", draw), side.dtype)
             masks = Masks(self.masks(index), self._generator)
             with blamed("the reference"):
-                how = {"train": mode == "train", "listen": inside}
+                how = {"train": mode == "train", "listen": listen}
                 yield side.stage(batch, masks, step, **how).record
 
     def options(self) -> dict[str, Any]:
