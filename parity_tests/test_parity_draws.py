@@ -48,9 +48,22 @@ class Kinked(Port):
         return y if y.dtype == jnp.float32 else jnp.maximum(y, 0)
 
 
-def compared(port, reference=None):
+class Right(Port):
+    def __call__(self, x):
+        return jnp.maximum(self.fc(x), 0)
+
+
+class Imprecise(Port):
+    """Off by more than its budget, but less than 4 times what 8 units in the last place move."""
+
+    def __call__(self, x):
+        y = self.fc(x)
+        return jnp.maximum(y + (4.5e-6 if y.dtype == jnp.float32 else 0), 0)
+
+
+def compared(port, reference=None, **options):
     batch = (X, np.ones((3, 1)))
-    return compare(reference or Twin(), fdl.as_model(port), [batch], loss="mse_loss")
+    return compare(reference or Twin(), fdl.as_model(port), [batch], loss="mse_loss", **options)
 
 
 def test_rounding_to_one_side_of_a_kink_is_no_alarm():
@@ -60,6 +73,12 @@ def test_rounding_to_one_side_of_a_kink_is_no_alarm():
 
 def test_what_is_wrong_in_every_draw_is_found():
     assert not compared(Kinked).equal
+
+
+def test_a_candidate_that_stays_is_not_judged_by_draws_far_away():
+    own = {"fc.weight": jnp.array(WEIGHT)}
+    assert compared(Right, params=own, load=False).equal
+    assert not compared(Imprecise, params=own, load=False).equal
 
 
 def test_draws_move_numbers_further_and_further(tmp_path):
