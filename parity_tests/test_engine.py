@@ -9,6 +9,7 @@ from samples.sample import Sample, parameters
 
 import fdl
 import fdl.functional as F
+from fdl.parity.report import Row
 
 GENERATOR = torch.Generator().manual_seed(0)
 IMAGES = torch.randn((4, 3, 6, 6), generator=GENERATOR, dtype=torch.float64).requires_grad_()
@@ -40,6 +41,13 @@ class Halved(fdl.nn.ReLU):
         return jnp.maximum(input, 0)
 
 
+class WrongWithoutGradients(fdl.nn.Tanh):
+    def __call__(self, input):
+        wrong = jax.custom_jvp(lambda x: jnp.tanh(x) + 1e-6)
+        wrong.defjvp(lambda given, moved: jax.jvp(jnp.tanh, given, moved))
+        return wrong(input)
+
+
 MISTAKES = {
     "epsilon": ("BatchNorm2d", (3,), {"eps": 1e-5}, {"eps": 1e-6}),
     "momentum": ("BatchNorm2d", (3,), {"momentum": 0.1}, {"momentum": 0.9}),
@@ -48,6 +56,7 @@ MISTAKES = {
     "shared ties": ("MaxPool2d", (2,), {}, SharedTies),
     "kink": ("ReLU", (), {}, Halved),
     "bias without gradient": ("Conv2d", (3, 2, 3), {}, FrozenBias),
+    "output without gradients": ("Tanh", (), {}, WrongWithoutGradients),
     "table not rewritten": ("Embedding", (6, 2), {"max_norm": 0.5}, Forgetful),
 }
 
@@ -63,16 +72,20 @@ def sample(name, args, right, wrong) -> Sample:
     return Sample(name, inputs=(GIVEN.get(name, IMAGES),), builders=builders)
 
 
+def rows_of(compared_sample) -> list[Row]:
+    return [row for train in (True, False) for row in compared(compared_sample, train=train)]
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_found(mistake):
-    rows = compared(sample(*MISTAKES[mistake]), train=True)
+    rows = rows_of(sample(*MISTAKES[mistake]))
     assert not all(row.equal for row in rows)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_without_it_all_is_equal(mistake):
     name, args, right, _ = MISTAKES[mistake]
-    rows = compared(sample(name, args, right, right), train=True)
+    rows = rows_of(sample(name, args, right, right))
     assert rows
     assert all(row.equal for row in rows)
 

@@ -91,7 +91,7 @@ def in_torch(sample: Sample, *, train: bool, like: Ran | None = None) -> Ran:
         after = _arrays(module.state_dict())
     changed = {k: after[k] for k in learnt if not np.array_equal(after[k], before[k])}
     kinds = {
-        "output": _arrays(output),
+        "output": (found := _arrays(output)) | _named_alone(found, train=train),
         "input gradient": {k: gradients[k] for k in differentiated},
         "gradient": {k: gradients[k] for k in learnt},
         "buffer": {k: after[k] for k in after if k not in learnt} | changed,
@@ -161,13 +161,28 @@ def in_fdl(sample: Sample, reference: Ran, *, train: bool) -> Record:
         step = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)
         masks = [mask.kept for mask in reference.masks]
         (_, (output, updated)), (grads, input_grads) = _run(step, *call[1:], masks)
+        alone = output if train else _alone(call, masks, output)
     kinds = {
-        "output": output,
+        "output": output | _named_alone(alone, train=train),
         "input gradient": {str(i): gradient for i, gradient in input_grads.items()},
         "gradient": grads,
         "buffer": updated,
     }
     return record(kinds, train=train)
+
+
+def _alone(call: Call, masks: Sequence[Any], derived: dict[str, Any]) -> dict[str, Any]:
+    """The output without derivatives: where these are written out, it may be computed otherwise."""
+
+    def outputs(params: Any, floats: Any, buffers: Any, arrays: Any, masks: Any) -> dict[str, Any]:
+        return dict(leaves(with_masks(call.apply, masks)(params, floats, buffers, arrays)[0]))
+
+    written_out = "custom_" in str(jax.make_jaxpr(outputs)(*call[1:], masks))
+    return _run(outputs, *call[1:], masks) if written_out else derived
+
+
+def _named_alone(output: Mapping[str, Any], *, train: bool) -> dict[str, Any]:
+    return {} if train else {f"{name} without gradients": x for name, x in output.items()}
 
 
 def with_masks(function: Callable[..., Any], masks: Sequence[Any]) -> Callable[..., Any]:
