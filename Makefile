@@ -45,7 +45,7 @@ models: $(INSTALLED)
 		parity_tests
 
 bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks --publish
+	$(BIN)/python -m benchmarks --publish --blocks 27 --seconds 6
 	$(BIN)/python -m benchmarks.optimizers
 
 examples: $(INSTALLED)
