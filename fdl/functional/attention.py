@@ -108,9 +108,9 @@ def additive(function: str, name: str, mask: jax.Array, dtype: jnp.dtype, *, blo
 def _averaged(scores, value):
     """Values averaged by the softmax of scores, which is not written out unless derived.
 
-    There are most often fewer averages to divide by its sums than weights, and a loop over these between two
-    products is dear where cores share no cache: BERT's inference takes 0.99 of the time, on cores
-    that share none 0.93 to 0.97.
+    There are most often fewer averages to divide by its sums than weights, and a loop over these
+    between two products is dear where cores share no cache: BERT's inference takes 0.99 of the
+    time, on cores that share none 0.93 to 0.97.
     """
     powers, sums = _powers(scores)
     return _average(powers, value) / sums
