@@ -17,6 +17,7 @@ from jax._src import compiler
 from jax.experimental.compilation_cache import compilation_cache
 from matplotlib.figure import Figure
 from samples import summary
+from threadpoolctl import threadpool_limits
 from torch.testing._internal.common_optimizers import optim_db
 from trajectories import unrounded as unrounded_muon
 from zoo import page as networks
@@ -24,7 +25,9 @@ from zoo import page as networks
 from fdl.functional._formulations import forced
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-torch.set_num_threads(1)  # the test workers share the cores, and torch's threads wait by spinning
+# The test workers share the cores; threads that wait for one another lose 8 ms when one is taken.
+torch.set_num_threads(1)
+threadpool_limits(1)  # of NumPy's and SciPy's BLAS, which are loaded by now
 settings.register_profile("default", deadline=None, max_examples=30)
 settings.load_profile("default")
 
