@@ -69,6 +69,7 @@ class JaxSide:
         self.optimizer = optimizer
         self.activations = activations
         self.differentiate = jax.jit(self._differentiate, static_argnames="train")
+        self.infer = jax.jit(partial(self._forward, train=False))
         self.update = jax.jit(partial(apply_gradients, optimizer)) if optimizer else None
         self.state = State({}, {}, None)
         self._heard: dict[Any, Heard] = {}
@@ -83,12 +84,7 @@ class JaxSide:
             self.state = State(params, buffers, None)
             if self.optimizer is not None:
                 self.state = State(params, buffers, self.optimizer.init(params))
-        kinds = {"parameter": self._params(), "buffer": self._buffers()}
-        return {
-            Quantity("eval", kind, 0, name): array
-            for kind, arrays in kinds.items()
-            for name, array in arrays.items()
-        }
+        return _recorded("eval", 0, {"parameter": self._params(), "buffer": self._buffers()})
 
     def heard(self, batch: Sequence[np.ndarray], *, train: bool) -> Heard:
         """The taps and masks of one pass, without computing it."""
@@ -132,9 +128,8 @@ class JaxSide:
                 params, inputs, told.probes, buffers, target, told, train=train
             )
             kinds: dict[str, Mapping[str, Any]] = {
-                "activation": {name: x for name, x in seen.items() if name[0] != GIVEN},
-                "module input": {name: x for name, x in seen.items() if name[0] == GIVEN},
-                "output": dict(leaves(output)),
+                **_inside(seen),
+                **_outside(output),
                 "mask": self._mask_rows(heard, masks),
                 "loss": {"": loss},
                 "activation gradient": probed,
@@ -152,12 +147,21 @@ class JaxSide:
                 self.state = State(params, updated, opt_state)
                 kinds["buffer"] = self._buffers()
                 kinds["parameter"] = {} if self.update is None else self._params()
-        mode = "train" if train else "eval"
-        return {
-            Quantity(mode, kind, step, name): np.asarray(array)
-            for kind, arrays in kinds.items()
-            for name, array in arrays.items()
-        }
+        return _recorded("train" if train else "eval", step, kinds)
+
+    def inference(self, batch: Sequence[np.ndarray], masks: Sequence[Mask], step: int) -> Record:
+        """What evaluation computes where nothing is differentiated.
+
+        Empty where no derivative is written out: the values are then those of :meth:`stage`.
+        """
+        heard = self.heard(batch, train=False)
+        if not heard.customised:
+            return {}
+        with self._settings():
+            inputs = [jax.numpy.asarray(array) for array in batch[:-1]]
+            told = Told([mask.kept for mask in masks], {}, None)
+            output, _, seen = self.infer(self.state.params, self.state.buffers, inputs, told)
+        return _recorded("eval", step, {**_outside(output), **_inside(seen)})
 
     def _params(self) -> dict[str, np.ndarray]:
         return self.candidate.to_torch(self.state.params)
@@ -209,23 +213,29 @@ class JaxSide:
 
     def _differentiate(self, params, inputs, probes, buffers, target, told, *, train):
         def objective(params, inputs, probes):
-            seen: dict[str, jax.Array] = {}
-            masks = Injected(told.masks, channels_last=self.candidate.channels_last)
-
-            def listener(mark: Mark, value: Any) -> Any:
-                if mark.keep is not None:
-                    return masks.next(value)
-                if (name := self._name(mark)) is None:
-                    return value
-                seen[name] = value
-                return self._passed(name, value, probes, told.forced)
-
-            apply = listen(self._apply(train), listener, modules=bool(self.activations))
-            output, updated = apply(params, buffers, *inputs)
-            return self.loss(output, target), (output, updated, seen)
+            asked = told._replace(probes=probes)
+            passed = self._forward(params, buffers, inputs, asked, train=train)
+            return self.loss(passed[0], target), passed
 
         gradient = jax.value_and_grad(objective, argnums=(0, 1, 2), has_aux=True, allow_int=True)
         return gradient(params, inputs, probes)
+
+    def _forward(self, params, buffers, inputs, told, *, train):
+        """The output, the buffers afterwards, and the activations, by name."""
+        seen: dict[str, jax.Array] = {}
+        masks = Injected(told.masks, channels_last=self.candidate.channels_last)
+
+        def listener(mark: Mark, value: Any) -> Any:
+            if mark.keep is not None:
+                return masks.next(value)
+            if (name := self._name(mark)) is None:
+                return value
+            seen[name] = value
+            return self._passed(name, value, told.probes, told.forced)
+
+        apply = listen(self._apply(train), listener, modules=bool(self.activations))
+        output, updated = apply(params, buffers, *inputs)
+        return output, updated, seen
 
     def _passed(self, name: str, value: Any, probes: Any, forced: Any) -> Any:
         if name not in probes:
@@ -240,6 +250,26 @@ class JaxSide:
         x64 = jax.enable_x64(self.dtype == "float64")
         with blamed("the candidate"), x64, jax.default_matmul_precision("highest"):
             yield
+
+
+def _inside(seen: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What is heard inside a network, by kind."""
+    return {
+        "activation": {name: x for name, x in seen.items() if name[0] != GIVEN},
+        "module input": {name: x for name, x in seen.items() if name[0] == GIVEN},
+    }
+
+
+def _outside(output: Any) -> dict[str, Mapping[str, Any]]:
+    return {"output": dict(leaves(output))}
+
+
+def _recorded(mode: str, step: int, kinds: Mapping[str, Mapping[str, Any]]) -> Record:
+    return {
+        Quantity(mode, kind, step, name): np.asarray(array)
+        for kind, arrays in kinds.items()
+        for name, array in arrays.items()
+    }
 
 
 @jax.custom_vjp

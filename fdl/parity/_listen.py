@@ -15,6 +15,10 @@ TRANSPARENT = frozenset({"jit", "pjit", "closed_call", "core_call", "remat2", "c
 """Calls that only group equations; taps inside them are heard, inside a loop they are not."""
 
 
+CUSTOMISED = frozenset({"custom_jvp_call", "custom_vjp_call"})
+"""Calls that compute one thing where they are differentiated and may compute another elsewhere."""
+
+
 class Mark(NamedTuple):
     """One marked value.
 
@@ -30,10 +34,18 @@ class Mark(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """What a function marks, without computing it: marks with shapes, and taps out of reach."""
+    """What is known of a function without computing it.
+
+    Attributes:
+        marks: with the shapes of what they mark.
+        hidden: names of taps out of reach.
+        customised: whether it has derivatives written out, by ``custom_jvp`` or ``custom_vjp``: it
+            may then compute something else where nothing is differentiated.
+    """
 
     marks: list[tuple[Mark, jax.ShapeDtypeStruct]]
     hidden: list[str]
+    customised: bool
 
 
 Listener = Callable[[Mark, Any], Any]
@@ -60,7 +72,7 @@ def listen(
 
 
 def hear(function: Callable[..., Any], *args: Any) -> Heard:
-    """Finds out what a function marks, without computing it."""
+    """Finds out what a function marks, and whether it is customised, without computing it."""
     marks: list[tuple[Mark, jax.ShapeDtypeStruct]] = []
 
     def note(mark: Mark, value: Any) -> Any:
@@ -70,7 +82,8 @@ def hear(function: Callable[..., Any], *args: Any) -> Heard:
     jax.eval_shape(listen(function, note), *args)
     with listening():
         closed = jax.make_jaxpr(function)(*args)
-    return Heard(marks, sorted(set(_hidden(closed.jaxpr))))
+    hidden = sorted(set(_hidden(closed.jaxpr)))
+    return Heard(marks, hidden, _has(closed.jaxpr, lambda e: e.primitive.name in CUSTOMISED))
 
 
 def _evaluate(
@@ -98,7 +111,7 @@ def _mark(params: dict[str, Any], calls: Counter) -> Mark:
 
 def _transparent(equation: Any) -> bool:
     return equation.primitive.name in TRANSPARENT and any(
-        _has_taps(inner) for inner in jaxprs_in_params(equation.params)
+        _has(inner, lambda e: e.primitive is tap_p) for inner in jaxprs_in_params(equation.params)
     )
 
 
@@ -106,9 +119,10 @@ def _opened(inner: Any) -> tuple[Jaxpr, Any]:
     return (inner.jaxpr, inner.consts) if isinstance(inner, ClosedJaxpr) else (inner, ())
 
 
-def _has_taps(jaxpr: Jaxpr) -> bool:
+def _has(jaxpr: Jaxpr, wanted: Callable[[Any], bool]) -> bool:
+    """Whether some equation, however deep, is one that is wanted."""
     return any(
-        equation.primitive is tap_p or any(map(_has_taps, jaxprs_in_params(equation.params)))
+        wanted(equation) or any(_has(inner, wanted) for inner in jaxprs_in_params(equation.params))
         for equation in jaxpr.eqns
     )
 

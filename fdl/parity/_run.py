@@ -1,7 +1,7 @@
 """Runs torch and the candidate through the same stages, and judges one against the other."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
@@ -106,10 +106,10 @@ class Run:
         if self.misfits:
             return rows + self.misfits
         judge, history = self._judge(), Shelf(start)
-        for index, (mode, step) in enumerate(self.reference.plan.stages()):
+        for index, stage in enumerate(self.reference.plan.stages()):
             before, expected = side.state, self.reference.oracle(index)
-            batch = self.reference.plan.batch((mode, step), "float64")
-            got = side.stage(batch, self.reference.masks(index), step, train=mode == "train")
+            batch = self.reference.plan.batch(stage, "float64")
+            got = self._staged(side, index, batch, expected)
             shown, own = self._trained(got), partial(self.reference.sensitivity, index)
             judged = judge.float64(expected, shown, own)
             rows += judged
@@ -163,6 +163,27 @@ class Run:
         given = {Quantity(mode, "module input", step, name): a for name, a in inputs.items()}
         return self._judge().float64(given | evidence.expected, got)
 
+    def derived(self, evidence: Evidence) -> Record:
+        """The candidate's tensors of the stage, all from the program that takes gradients."""
+        mode, step = self.reference.plan.stages()[evidence.index]
+        side, batch = evidence.side, self.reference.plan.batch((mode, step), evidence.precision)
+        kept, side.state = side.state, evidence.state
+        masks = self.reference.masks(evidence.index)
+        got = side.stage(batch, masks, step, train=mode == "train")
+        side.state = kept
+        return self._judge().aligned(got, evidence.expected)
+
+    def _staged(
+        self, side: JaxSide, index: int, batch: Sequence[np.ndarray], expected: Record
+    ) -> Record:
+        """Runs a stage; an evaluation also as without gradients, and keeps what is further off."""
+        mode, step = self.reference.plan.stages()[index]
+        masks = self.reference.masks(index)
+        if mode == "train":
+            return side.stage(batch, masks, step, train=True)
+        plain = side.inference(batch, masks, step)  # first: the stage may change the state
+        return self._judge().further(expected, side.stage(batch, masks, step, train=False), plain)
+
     def _trained(self, got: Record) -> Record:
         """The record without gradients of what torch does not differentiate."""
         constant = self.reference.anatomy.constant
@@ -190,9 +211,8 @@ class Run:
         exact = self.reference.exact(draw if self.load else 0, inside=inside)
         records = zip(self.reference.float32(draw, listen=inside), exact, strict=True)
         for index, (reference, expected) in enumerate(islice(records, stages)):
-            mode, step = plan.stages()[index]
-            before, batch = side.state, plan.batch((mode, step), "float32", draw)
-            got = side.stage(batch, self.reference.masks(index), step, train=mode == "train")
+            before, batch = side.state, plan.batch(plan.stages()[index], "float32", draw)
+            got = self._staged(side, index, batch, expected)
             scales = self._scales(index, expected)
             judged = judge.float32(expected, reference, self._trained(got), scales)
             rows += judged

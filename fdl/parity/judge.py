@@ -108,6 +108,16 @@ class Judge:
                 turned[quantity] = tensor.transpose(np.argsort(permutation))
         return turned
 
+    def further(self, oracle: Record, record: Record, other: Record) -> Record:
+        """A record, with those tensors of another of the same stage that are further off."""
+        one, two = self.aligned(record, oracle), self.aligned(other, oracle)
+
+        def off(tensors: Record, quantity: Quantity) -> float:
+            return distance(tensors[quantity], oracle[quantity], 1.0, maximum)
+
+        worse = [q for q in two if q in oracle and off(two, q) > off(one, q)]
+        return record | {q: other[q] for q in worse}
+
     def scales(self, oracle: Record, norm: Norm) -> dict[Quantity, float]:
         """The size of every tensor or, if that is more, the noise of its kind."""
         sizes = {q: _size(tensor, norm) for q, tensor in oracle.items()}

@@ -147,6 +147,17 @@ def kinked(x):
     return jnp.where(x > 0, x, 0.01 * x)
 
 
+@jax.custom_jvp
+def kinked_alone(x):
+    """Right with gradients, and so in training."""
+    return kinked(x)
+
+
+@kinked_alone.defjvp
+def _kinked_alone_jvp(primals, tangents):
+    return jax.jvp(jax.nn.relu, primals, tangents)
+
+
 def batches() -> list[Any]:
     generator = np.random.default_rng(0)
     return [(generator.normal(size=(4, 2, 8, 8)), generator.integers(0, 3, 4)) for _ in range(2)]
@@ -195,6 +206,22 @@ FAULTS = [
     ),
     Fault("tapped: kernel mirrored", pair(conv2=flipped), "conv2", "forward", 0, "flipped kernel"),
     Fault("tapped: leaky ReLU", pair(relu1=kinked), "relu1", "forward", 0, "negative slope"),
+    Fault(
+        "tapped: leaky ReLU where nothing is derived",
+        pair(relu1=kinked_alone),
+        "relu1",
+        "forward",
+        0,
+        "custom derivative",
+    ),
+    Fault(
+        "untapped: leaky ReLU where nothing is derived",
+        untapped(relu2=kinked_alone),
+        "",
+        "forward",
+        0,
+        "custom derivative",
+    ),
     Fault(
         "tapped: mean pooling for max pooling",
         pair(pool=mean_pool),

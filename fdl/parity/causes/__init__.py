@@ -8,6 +8,7 @@ from the candidate's own gradients. Where neither explains anything, the two ten
 import importlib.util
 
 from fdl.parity._run import Evidence, Run
+from fdl.parity.causes._customised import customised
 from fdl.parity.causes._relations import related
 from fdl.parity.causes._updates import updated
 from fdl.parity.report import Cause
@@ -20,7 +21,7 @@ def explain(run: Run, evidence: Evidence) -> list[Cause]:
     if first.phase == "update" and run.reference.anatomy.optimizer:
         causes += updated(evidence, run.reference.anatomy, run.reference.options())
     elif evidence.judged:
-        causes += _tried(run, evidence)
+        causes += [*customised(run, evidence), *_tried(run, evidence)]
     return causes + related(evidence)
 
 
