@@ -83,7 +83,12 @@ def hear(function: Callable[..., Any], *args: Any) -> Heard:
     with listening():
         closed = jax.make_jaxpr(function)(*args)
     hidden = sorted(set(_hidden(closed.jaxpr)))
-    return Heard(marks, hidden, _has(closed.jaxpr, lambda e: e.primitive.name in CUSTOMISED))
+    return Heard(marks, hidden, is_customised(closed.jaxpr))
+
+
+def is_customised(jaxpr: Jaxpr) -> bool:
+    """Whether some derivative is written out, so that values may differ where none is taken."""
+    return _has(jaxpr, lambda equation: equation.primitive.name in CUSTOMISED)
 
 
 def _evaluate(

@@ -14,7 +14,7 @@ import torch
 import fdl
 from fdl.parity import TOLERANCE
 from fdl.parity._calls import Calls
-from fdl.parity._listen import listen
+from fdl.parity._listen import is_customised, listen
 from fdl.parity._masks import Injected, Mask, Masks, marked_masks
 from fdl.parity._record import Quantity, Record, leaves, nudged
 from fdl.parity.judge import Judge
@@ -177,8 +177,8 @@ def _alone(call: Call, masks: Sequence[Any], derived: dict[str, Any]) -> dict[st
     def outputs(params: Any, floats: Any, buffers: Any, arrays: Any, masks: Any) -> dict[str, Any]:
         return dict(leaves(with_masks(call.apply, masks)(params, floats, buffers, arrays)[0]))
 
-    written_out = "custom_" in str(jax.make_jaxpr(outputs)(*call[1:], masks))
-    return _run(outputs, *call[1:], masks) if written_out else derived
+    customised = is_customised(jax.make_jaxpr(outputs)(*call[1:], masks).jaxpr)
+    return _run(outputs, *call[1:], masks) if customised else derived
 
 
 def _named_alone(output: Mapping[str, Any], *, train: bool) -> dict[str, Any]:
