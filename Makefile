@@ -2,6 +2,8 @@
 PYTHON ?= python3
 # Which tests of networks `make models` runs, as pytest's -k has it: ONLY='resnet and float64'.
 ONLY ?= test
+# A half of the tests each, in order: neighbours share compiled programs.
+WORKERS := -n 2 --dist worksteal
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
@@ -11,18 +13,18 @@ demo: $(INSTALLED)
 	$(BIN)/fdl demo
 
 test: lint typecheck
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest $(WORKERS)
 
 nightly: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 -m nightly
+	$(BIN)/python -m pytest $(WORKERS) -m nightly
 
 # Every test with each formulation forced on in turn.
 formulations: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --formulation=convolution=library --formulation=max_pool=library \
+	$(BIN)/python -m pytest $(WORKERS) --formulation=convolution=library --formulation=max_pool=library \
 		--formulation=update=library --formulation=product=library \
 		--formulation=recurrence=library --formulation=rectifier=library
 	for pair in patches:turned winograd:onednn taps:turned onednn:onednn phases:turned; do \
-		$(BIN)/python -m pytest -n 2 --formulation=convolution=$${pair%:*} \
+		$(BIN)/python -m pytest $(WORKERS) --formulation=convolution=$${pair%:*} \
 			--formulation=max_pool=slices --formulation=update=rows \
 			--formulation=product=$${pair#*:} --formulation=recurrence=chains \
 			--formulation=rectifier=halves || exit 1; \
@@ -36,11 +38,11 @@ typecheck: $(INSTALLED)
 	$(BIN)/pyrefly check --summary=none
 
 layers: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 -m 'nightly or not nightly' -k 'meaning or precision' \
+	$(BIN)/python -m pytest $(WORKERS) -m 'nightly or not nightly' -k 'meaning or precision' \
 		--write-layers docs/layers.md parity_tests/test_torch_table.py parity_tests/test_samples.py
 
 models: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 -m 'nightly or not nightly' --write-models docs/models.md \
+	$(BIN)/python -m pytest $(WORKERS) -m 'nightly or not nightly' --write-models docs/models.md \
 		-k '(training or weights or sentences or facenets or probabilities or real_words) and ($(ONLY))' \
 		parity_tests
 

@@ -1,6 +1,7 @@
 """Strict JAX for every test: no silent promotion; hypothesis without deadlines."""
 
 import ctypes
+import gc
 import itertools
 import resource
 from collections import Counter
@@ -25,6 +26,7 @@ from zoo import page as networks
 from fdl.functional._formulations import forced
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_traceback_in_locations_limit", 0)  # of each operation: nobody reads them
 # The test workers share the cores; threads that wait for one another lose 8 ms when one is taken.
 torch.set_num_threads(1)
 threadpool_limits(1)  # of NumPy's and SciPy's BLAS, which are loaded by now
@@ -45,6 +47,12 @@ def in_use() -> int:
 
 kept = [in_use()]
 """Memory in use each time that compiled programs were forgotten."""
+
+
+def pytest_collection_finish():
+    """Takes what is imported by now out of the garbage collector's rounds."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_teardown():
