@@ -3,7 +3,7 @@ PYTHON ?= python3
 # Which tests of networks `make models` runs, as pytest's -k has it: ONLY='resnet and float64'.
 ONLY ?= test
 # A half of the tests each, in order: neighbours share compiled programs.
-WORKERS := -n 2 --dist worksteal
+WORKERS := --numprocesses=2 --dist=worksteal
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 

@@ -18,9 +18,10 @@ def test_formulations_are_all_forced(tmp_path):
     python.chmod(0o755)
     command = ["make", "--old-file=.venv/.installed", "formulations", f"BIN={tmp_path}"]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    words = [call.split()[4:] for call in calls.read_text().splitlines()]
+    words = [call.split()[2:] for call in calls.read_text().splitlines()]  # after `-m pytest`
     # An option apart from its value is no option until conftest.py is read, and the value a path,
     # without which conftest.py would have been.
-    assert all(word.startswith("--formulation=") for call in words for word in call)
-    forced = {word.removeprefix("--formulation=") for call in words for word in call}
+    assert all(word.startswith("--") and "=" in word for call in words for word in call)
+    wanted = [word.partition("=") for call in words for word in call]
+    forced = {value for option, _, value in wanted if option == "--formulation"}
     assert forced == {f"{family}={name}" for family, names in FAMILIES.items() for name in names}
