@@ -110,3 +110,34 @@ def test_taps_in_a_loop_are_hidden_and_the_report_says_so():
     assert check.status == "note"
     assert "loop" in check.detail
     assert "fc" in check.detail
+
+
+def by_jvp(x):
+    square = jax.custom_jvp(jnp.square)
+    square.defjvp(lambda primals, tangents: jax.jvp(jnp.square, primals, tangents))
+    return square(x)
+
+
+def by_vjp(x):
+    square = jax.custom_vjp(jnp.square)
+    square.defvjp(lambda x: jax.vjp(jnp.square, x), lambda pull, cotangent: pull(cotangent))
+    return square(x)
+
+
+def looped(function):
+    return lambda x: jax.lax.fori_loop(0, 2, lambda _, x: function(x), x)
+
+
+@pytest.mark.parametrize(
+    ("function", "customised"),
+    [
+        (named, False),
+        (looped(named), False),
+        (by_jvp, True),
+        (by_vjp, True),
+        (jax.jit(by_vjp), True),
+        (looped(by_jvp), True),
+    ],
+)
+def test_derivatives_that_are_written_out_are_seen(function, customised):
+    assert hear(function, X).customised is customised

@@ -158,6 +158,15 @@ def _kinked_alone_jvp(primals, tangents):
     return jax.jvp(jax.nn.relu, primals, tangents)
 
 
+@jax.custom_vjp
+def kinked_unpulled(x):
+    """The same, by a rule that pulls back."""
+    return kinked(x)
+
+
+kinked_unpulled.defvjp(partial(jax.vjp, jax.nn.relu), lambda pull, cotangent: pull(cotangent))
+
+
 def batches() -> list[Any]:
     generator = np.random.default_rng(0)
     return [(generator.normal(size=(4, 2, 8, 8)), generator.integers(0, 3, 4)) for _ in range(2)]
@@ -216,11 +225,20 @@ FAULTS = [
     ),
     Fault(
         "untapped: leaky ReLU where nothing is derived",
-        untapped(relu2=kinked_alone),
+        untapped(relu2=kinked_unpulled),
         "",
         "forward",
         0,
         "custom derivative",
+    ),
+    Fault(
+        "tapped: leaky ReLU where nothing is derived, in float32",
+        pair(relu2=kinked_unpulled),
+        "relu2",
+        "forward",
+        0,
+        "custom derivative",
+        ("float32",),
     ),
     Fault(
         "tapped: mean pooling for max pooling",
